@@ -1,0 +1,1 @@
+"""What exporter, scaler and worker share: settings, ledger, job messages, HTTP surface, logging."""

@@ -1,0 +1,264 @@
+"""The small HTTP surface of every program: health, metrics, pages.
+
+Routes are plain functions. TLS shakes hands in the request's own thread, so an idle connection
+never blocks a scrape; authentication is optional and compares in constant time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from pydantic import SecretStr
+
+from common.errors import ConfigError
+from common.logs import get
+from common.settings import Settings
+
+_REQUEST_TIMEOUT_S = 15.0
+_log = get("http")
+
+
+class HttpSettings(Settings):
+    """Where to listen and whom to let in."""
+
+    http_host: str = "0.0.0.0"  # noqa: S104 - a container's own network; bind narrower by setting
+    http_port: int = 0
+    """0 takes a free port."""
+    http_bearer_token: SecretStr | None = None
+    http_basic_auth: SecretStr | None = None
+    """`user:password`. With either set, all but `/-/healthy` and `/-/ready` asks for it."""
+    http_tls_cert_file: Path | None = None
+    http_tls_key_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: `query` holds the first value of each parameter."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What goes back."""
+
+    body: bytes | str
+    status: HTTPStatus = HTTPStatus.OK
+    content_type: str = "text/plain; charset=utf-8"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Handler = Callable[[Request], Response]
+Routes = Mapping[str, Handler]
+"""GET handlers by exact path."""
+
+OPEN_PATHS = ("/-/healthy", "/-/ready")
+
+
+def as_json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    """`content` as a JSON response."""
+    return Response(json.dumps(content, default=str), status, "application/json")
+
+
+def health(check: Callable[[], str | None]) -> Handler:
+    """A handler: 200 `ok` while `check()` is None, else 503 with what it says is wrong."""
+
+    def handle(_: Request) -> Response:
+        problem = check()
+        if problem is None:
+            return Response("ok\n")
+        return Response(f"{problem}\n", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    return handle
+
+
+def metrics(registry: CollectorRegistry) -> Handler:
+    """A handler that exposes `registry` in the format that the client accepts."""
+
+    def handle(request: Request) -> Response:
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return Response(encoder(registry), content_type=content_type)
+
+    return handle
+
+
+class Server:
+    """An HTTP server in threads of its own. Use as a context manager or start() and stop()."""
+
+    def __init__(self, settings: HttpSettings, routes: Routes, *, name: str) -> None:
+        """Binds at once, so that `port` is known; raises ConfigError when it can't."""
+        self._name = name
+        handler = _handler_class(dict(routes), _Guard(settings))
+        try:
+            self._server = _TlsServer(
+                (settings.http_host, settings.http_port), handler, _tls_context(settings)
+            )
+        except OSError as error:
+            where = f"{settings.http_host}:{settings.http_port}"
+            raise ConfigError("HTTP_PORT", where, f"a free port ({error.strerror})") from error
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.2,), name=f"http-{name}", daemon=True
+        )
+
+    def start(self) -> Server:
+        """Serve from now on."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop serving and free the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _TlsServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: type[BaseHTTPRequestHandler],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self._context = context
+        super().__init__(address, handler)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Runs in the request's thread: the handshake may take its time here."""
+        request.settimeout(_REQUEST_TIMEOUT_S)
+        if self._context is not None:
+            try:
+                request = self._context.wrap_socket(request, server_side=True)
+            except (OSError, ssl.SSLError):
+                return
+        super().finish_request(request, client_address)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+        """A client that went away in mid-answer is no news; anything else is."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError, socket.timeout)):
+            _log.error("request failed", error=repr(error))
+
+
+class _Guard:
+    """Says whether a request may pass."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._accepted = []
+        if settings.http_bearer_token:
+            token = settings.http_bearer_token.get_secret_value()
+            self._accepted.append(f"bearer {token}".encode())
+        if settings.http_basic_auth:
+            pair = settings.http_basic_auth.get_secret_value()
+            self._accepted.append(f"basic {pair}".encode())
+
+    def admits(self, path: str, authorization: str) -> bool:
+        if not self._accepted or path in OPEN_PATHS:
+            return True
+        given = _normalised(authorization)
+        # Every comparison is made, so that timing does not tell which one was near.
+        matches = [hmac.compare_digest(given, accepted) for accepted in self._accepted]
+        return any(matches)
+
+
+def _normalised(authorization: str) -> bytes:
+    scheme, _, credentials = authorization.strip().partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return b"basic " + base64.b64decode(credentials, validate=True)
+        except binascii.Error:
+            return b""
+    return f"{scheme.lower()} {credentials}".encode()
+
+
+def _handler_class(routes: dict[str, Handler], guard: _Guard) -> type[BaseHTTPRequestHandler]:
+    class RequestHandler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version = "autoscaler"
+        sys_version = ""
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            if not guard.admits(parts.path, self.headers.get("Authorization", "")):
+                challenge = {"WWW-Authenticate": 'Bearer, Basic realm="autoscaler"'}
+                text = "authentication is required\n"
+                self._send(Response(text, HTTPStatus.UNAUTHORIZED, headers=challenge))
+                return
+            handle = routes.get(parts.path)
+            if handle is None:
+                known = ", ".join(sorted(routes))
+                text = f"no page at {parts.path[:200]}; there are: {known}\n"
+                self._send(Response(text, HTTPStatus.NOT_FOUND))
+                return
+            self._send(self._answer(handle, parts.path, parts.query))
+
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def _answer(self, handle: Handler, path: str, query: str) -> Response:
+            fields = {name: values[0] for name, values in parse_qs(query).items()}
+            request = Request(self.command, path, fields, dict(self.headers))
+            try:
+                return handle(request)
+            except Exception as error:
+                _log.error("page failed", path=path, error=repr(error))
+                return Response("internal error; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
+
+        def _send(self, response: Response) -> None:
+            raw = response.body
+            body = raw.encode() if isinstance(raw, str) else raw
+            self.send_response(response.status)
+            self.send_header("Content-Type", response.content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("X-Content-Type-Options", "nosniff")
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """No access log here: it would drown what matters."""
+
+    return RequestHandler
+
+
+def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
+    if settings.http_tls_cert_file is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.http_tls_cert_file, settings.http_tls_key_file)
+    except (OSError, ssl.SSLError) as error:
+        allowed = f"a readable certificate with its key ({error})"
+        raise ConfigError(
+            "HTTP_TLS_CERT_FILE", str(settings.http_tls_cert_file), allowed
+        ) from error
+    return context
