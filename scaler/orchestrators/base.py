@@ -1,0 +1,64 @@
+"""What every orchestrator can do. Adding one is adding one module beside this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scaler.observation import Fleet
+from scaler.targets import Target
+
+
+class OrchestratorError(Exception):
+    """The orchestrator did not answer, or refused; the sentence is fit for a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """One worker as Prometheus knows it."""
+
+    id: str
+    state: str
+    """starting, idle, busy, draining or unhealthy."""
+    since: float
+    """Epoch seconds at which that state began."""
+    node: str = ""
+    task: str = ""
+    slot: str = ""
+
+
+class Orchestrator(ABC):
+    """Runs the workers of targets. Methods raise OrchestratorError.
+
+    The controller calls, once a cycle and target: `fleet`; then `scale_up` or, to shrink,
+    `victims`, whose workers it asks to drain through the ledger; then `settle`.
+    """
+
+    name: str
+    """As in the configuration."""
+
+    @abstractmethod
+    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+        """What runs for `target` now. `workers` tells who of them already consumes."""
+
+    @abstractmethod
+    def scale_up(self, target: Target, running: int) -> str:
+        """Have that many workers running or starting; a sentence of what was done."""
+
+    @abstractmethod
+    def victims(
+        self, target: Target, idle: Sequence[WorkerSeen], count: int
+    ) -> Sequence[WorkerSeen]:
+        """Up to `count` of `idle` that may be asked to leave now, in the order to ask.
+
+        Fewer, or none, where asking would make the orchestrator stop somebody else.
+        """
+
+    @abstractmethod
+    def settle(self, target: Target) -> str | None:
+        """Take account of workers that have left by themselves (lower the replica count by the
+        slots they left empty), never stopping anyone; a sentence if anything was done."""
+
+    def close(self) -> None:
+        """Give back what it holds. Workers go on unless they are this process's own children."""
