@@ -60,5 +60,5 @@ class Orchestrator(ABC):
         """Take account of workers that have left by themselves (lower the replica count by the
         slots they left empty), never stopping anyone; a sentence if anything was done."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds. Workers go on unless they are this process's own children."""
