@@ -1,6 +1,6 @@
 """Installs what is missing from the distribution. Standard library only: it runs before `.venv`.
 
-    python3 -m demo.packages setup|demo|test
+python3 -m demo.packages setup|demo|test
 """
 
 from __future__ import annotations

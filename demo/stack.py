@@ -104,7 +104,7 @@ class Stack:
             part.wait_ready()
         return part
 
-    def program(self, name: str, env: Mapping[str, str] | None = None, **options: object) -> Part:
+    def program(self, name: str, env: Mapping[str, str] | None = None) -> Part:
         """Start `python -m exporter` or `python -m scaler run` with this stack's addresses."""
         ports = {"exporter": self.exporter_port, "scaler": self.scaler_port}
         command = [sys.executable, "-m", name] + (["run"] if name == "scaler" else [])

@@ -1,0 +1,53 @@
+# `make help` lists the targets. Everything leans on `setup`, which makes .venv.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-demo setup-test demo test lint format proto clean
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -m demo.packages setup
+	@$(PYTHON) -m venv $(VENV)
+	@echo "installing Python packages into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+setup-demo: setup
+	@$(PYTHON) -m demo.packages demo
+
+setup-test: setup
+	@$(PYTHON) -m demo.packages test
+
+demo: setup-demo ## The whole loop on real parts: a burst, the fleet grows, videos, the fleet shrinks
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+
+test: setup-test ## Everything: unit, integration, e2e, and a real Swarm on a private engine
+	@$(BIN)/python -m pytest
+
+lint: setup-test ## Format, types, layers, rules, routes, proto
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.lint_config
+
+format: setup ## Put the code in its format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+proto: setup ## Generate the gRPC modules from protos/
+	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. protos/externalscaler.proto
+
+bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-policy, …
+	@$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
+
+clean: ## Remove .venv, .run and caches
+	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,43 @@
+"""Decides and tells, but changes nothing: for a first look, and for KEDA, which scales itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scaler.observation import Fleet
+from scaler.orchestrators.base import Orchestrator, WorkerSeen
+from scaler.targets import Target
+
+
+class DryRun(Orchestrator):
+    """The fleet is what Prometheus sees of it."""
+
+    name = "dry_run"
+
+    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:  # noqa: ARG002
+        """Count the workers that show themselves."""
+        states = [worker.state for worker in workers]
+        running = sum(state in ("starting", "idle", "busy") for state in states)
+        return Fleet(
+            replicas=running,
+            running=running,
+            starting=states.count("starting"),
+            draining=states.count("draining"),
+        )
+
+    def scale_up(self, target: Target, running: int) -> str:
+        """Only say what would be done."""
+        return f"dry run: would have {running} workers of {target.service}"
+
+    def victims(
+        self,
+        target: Target,  # noqa: ARG002
+        idle: Sequence[WorkerSeen],  # noqa: ARG002
+        count: int,  # noqa: ARG002
+    ) -> Sequence[WorkerSeen]:
+        """Nobody is asked to leave."""
+        return ()
+
+    def settle(self, target: Target) -> str | None:  # noqa: ARG002
+        """Nothing to take account of."""
+        return None

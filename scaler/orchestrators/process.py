@@ -1,0 +1,158 @@
+"""Workers as plain processes of this machine: the demo's and the tests' orchestrator.
+
+Each worker is noted in a file, so that a restarted scaler finds the workers of the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.settings import Settings
+from scaler.observation import Fleet
+from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.targets import Target
+
+# A worker that dies this soon after its start died of starting.
+_STILLBORN_S = 10.0
+_RETRY_AFTER_S = 10.0
+
+
+class ProcessSettings(Settings):
+    """Of the local orchestrator."""
+
+    worker_command: str = f"{shlex.quote(sys.executable)} -m worker run"
+    worker_state: Path = Path(".run/workers")
+    """Folder for the notes of running workers and for their logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """One worker's file: enough to know the process again, even after its id was reused."""
+
+    path: Path
+    pid: int
+    born: int
+    """Start time in clock ticks since boot, from /proc."""
+    at: float
+
+    @property
+    def alive(self) -> bool:
+        return _birth(self.pid) == self.born
+
+
+class Process(Orchestrator):
+    """One process a worker, started detached so that it survives the scaler."""
+
+    name = "process"
+
+    def __init__(self, settings: ProcessSettings) -> None:
+        self._command = shlex.split(settings.worker_command)
+        self._folder = settings.worker_state
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._stillborn: dict[str, float] = {}
+        self._draining: dict[str, int] = {}
+
+    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+        """Count the live processes; who has not shown itself yet is starting."""
+        notes = self._living(target)
+        states = {worker.task: worker.state for worker in workers}
+        seen = [states.get(str(note.pid), "starting") for note in notes]
+        draining = self._draining[target.name] = seen.count("draining")
+        failed_at = self._stillborn.get(target.name, 0.0)
+        waiting = time.monotonic() - failed_at < _RETRY_AFTER_S if failed_at else False
+        return Fleet(
+            replicas=len(notes) - draining,
+            running=len(notes) - draining,
+            starting=seen.count("starting"),
+            draining=draining,
+            hold="workers die as they start; see their logs" if waiting else None,
+        )
+
+    def scale_up(self, target: Target, running: int) -> str:
+        """Start what is lacking."""
+        staying = len(self._living(target)) - self._draining.get(target.name, 0)
+        lacking = running - staying
+        for _ in range(lacking):
+            self._start(target)
+        return f"started {max(lacking, 0)} workers"
+
+    def victims(
+        self,
+        target: Target,  # noqa: ARG002
+        idle: Sequence[WorkerSeen],
+        count: int,
+    ) -> Sequence[WorkerSeen]:
+        """Anybody idle may go; who has been idle longest goes first."""
+        return sorted(idle, key=lambda worker: worker.since)[:count]
+
+    def settle(self, target: Target) -> str | None:  # noqa: ARG002
+        """Nothing: a process that has left is not counted."""
+        return None
+
+    def _living(self, target: Target) -> list[_Note]:
+        folder = self._folder / target.name
+        living = []
+        for path in sorted(folder.glob("*.json")):
+            note = _read(path)
+            if note is not None and note.alive:
+                living.append(note)
+            else:
+                self._bury(target, note)
+                path.unlink(missing_ok=True)
+        return living
+
+    def _bury(self, target: Target, note: _Note | None) -> None:
+        child = self._children.pop(note.pid, None) if note else None
+        failed = child is not None and child.poll() not in (0, None)
+        if failed and note and time.time() - note.at < _STILLBORN_S:
+            self._stillborn[target.name] = time.monotonic()
+
+    def _start(self, target: Target) -> None:
+        folder = self._folder / target.name
+        folder.mkdir(parents=True, exist_ok=True)
+        worker_id = f"{target.name}-{secrets.token_hex(4)}"
+        env = {**os.environ, "WORKER_ID": worker_id, "JOB_QUEUE": target.queue, "HTTP_PORT": "0"}
+        try:
+            with (folder / f"{worker_id}.log").open("ab") as log:
+                child = subprocess.Popen(
+                    self._command,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise OrchestratorError(f"a worker cannot be started: {error}") from error
+        self._children[child.pid] = child
+        content = {"pid": child.pid, "born": _birth(child.pid), "at": time.time()}
+        path = folder / f"{worker_id}.json"
+        scratch = path.with_suffix(".tmp")
+        scratch.write_text(json.dumps(content))
+        scratch.rename(path)
+
+
+def _read(path: Path) -> _Note | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = json.loads(path.read_text())
+        return _Note(path, int(content["pid"]), int(content["born"]), float(content["at"]))
+    return None
+
+
+def _birth(pid: int) -> int | None:
+    """The process's start time in clock ticks since boot; None when it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])

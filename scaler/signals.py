@@ -1,0 +1,146 @@
+"""PromQL -> Observation. Every value is known, or unknown with a reason; never a silent 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scaler.observation import Known, Observation, Signal, Unknown
+from scaler.orchestrators.base import WorkerSeen
+from scaler.promql import Prometheus, PrometheusError, Sample, quoted
+from scaler.targets import Target
+
+FRESH_S = 20.0
+"""Queue depth and fleet older than this are unknown: several scrapes have failed."""
+SLOW_S = 120.0
+"""Rates and means move slowly and are recorded less often."""
+_AGE = ":age"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One signal: the PromQL that a person can ask too, and when its answer is too old."""
+
+    signal: str
+    query: str
+    """Gives at most one element."""
+    selector: str
+    """The series whose newest sample dates the answer."""
+    max_age_s: float
+
+
+def questions(target: Target) -> list[Question]:
+    """What is asked about `target` at every tick."""
+    queue = quoted(target.queue)
+    where = f"queue={queue}"
+
+    def fresh(signal: str, selector: str) -> Question:
+        return Question(signal, f"max({selector})", selector, FRESH_S)
+
+    def slow(signal: str, selector: str) -> Question:
+        return Question(signal, f"max({selector})", selector, SLOW_S)
+
+    rate5, rate10 = (f"queue:job_arrivals:rate{w}{{{where}}}" for w in ("5m", "10m"))
+    depth = f"rabbitmq_queue_messages_ready{{{where},vhost={quoted(target.vhost)}}}"
+    return [
+        fresh("waiting", depth),
+        fresh("in_flight", f"autoscaler_jobs_in_flight{{{where}}}"),
+        fresh("idle", f'autoscaler_workers{{{where},state="idle"}}'),
+        Question("arrival_rate", f"max({rate5} or {rate10})", f"({rate5} or {rate10})", SLOW_S),
+        slow("burstiness", f"queue:job_arrivals:dispersion10m{{{where}}}"),
+        slow("mean_duration", f"queue:job_duration_seconds:mean1h{{{where}}}"),
+        slow("startup", f"queue:worker_startup_seconds:mean1h{{{where}}}"),
+    ]
+
+
+class Signals:
+    """Asks one Prometheus about targets."""
+
+    def __init__(self, prometheus: Prometheus) -> None:
+        self._prometheus = prometheus
+
+    def observe(self, target: Target) -> Observation:
+        """All signals of `target`, asked in one request; the fleet is still to be filled in."""
+        asked = questions(target)
+        try:
+            answer = self._prometheus.vector(_combined(asked))
+            signals = _read(asked, answer)
+        except PrometheusError as error:
+            signals = {each.signal: Unknown(str(error), each.query) for each in asked}
+        return Observation(
+            waiting=signals["waiting"],
+            in_flight=signals["in_flight"],
+            busy=signals["in_flight"],
+            idle=signals["idle"],
+            arrival_rate=signals["arrival_rate"],
+            burstiness=signals["burstiness"],
+            mean_duration=signals["mean_duration"],
+            startup=signals["startup"],
+            fleet=None,
+        )
+
+    def workers(self, target: Target) -> list[WorkerSeen] | None:
+        """The workers that Prometheus knows now, or None when that is unknown."""
+        where = f"queue={quoted(target.queue)}"
+        query = (
+            f"autoscaler_worker_state{{{where}}} * on (instance, queue, worker) group_left"
+            f" autoscaler_worker_state_since_seconds{{{where}}}"
+        )
+        try:
+            samples = self._prometheus.vector(query)
+        except PrometheusError:
+            return None
+        # Two exporters may both tell of a worker; one word is enough.
+        return list({sample.labels.get("worker", ""): _seen(sample) for sample in samples}.values())
+
+
+def one_number(samples: Sequence[Sample], query: str, age_s: float = 0.0) -> Signal:
+    """The single finite number of an answer, else why there is none."""
+    if not samples:
+        return Unknown("no sample", query)
+    if len(samples) > 1:
+        return Unknown(f"{len(samples)} series, one is needed", query)
+    value = samples[0].value
+    if not math.isfinite(value):
+        return Unknown(f"the value is {value}", query)
+    return Known(value, age_s, query)
+
+
+def _seen(sample: Sample) -> WorkerSeen:
+    label = sample.labels.get
+    return WorkerSeen(
+        id=label("worker", ""),
+        state=label("state", ""),
+        since=sample.value,
+        node=label("node", ""),
+        task=label("task", ""),
+        slot=label("slot", ""),
+    )
+
+
+def _combined(asked: Sequence[Question]) -> str:
+    def named(query: str, name: str) -> str:
+        return f'label_replace({query}, "signal", "{name}", "", "")'
+
+    parts = []
+    for each in asked:
+        parts.append(named(each.query, each.signal))
+        age = f"time() - max(timestamp({each.selector}))"
+        parts.append(named(age, each.signal + _AGE))
+    return " or ".join(parts)
+
+
+def _read(asked: Sequence[Question], answer: Sequence[Sample]) -> dict[str, Signal]:
+    by_name: dict[str, list[Sample]] = {}
+    for sample in answer:
+        by_name.setdefault(sample.labels.get("signal", ""), []).append(sample)
+    signals: dict[str, Signal] = {}
+    for each in asked:
+        ages = by_name.get(each.signal + _AGE, [])
+        age_s = max(0.0, ages[0].value) if len(ages) == 1 else math.inf
+        signal = one_number(by_name.get(each.signal, []), each.query, age_s)
+        if isinstance(signal, Known) and not age_s <= each.max_age_s:
+            signal = Unknown(f"the newest sample is {age_s:.0f} s old", each.query)
+        signals[each.signal] = signal
+    return signals
