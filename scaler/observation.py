@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +77,47 @@ class Observation:
     fleet_error: str = ""
     extra: tuple[tuple[str, Signal], ...] = ()
     """Further named inputs (forecast, raw query) that some policies read."""
+
+    def inputs(self) -> tuple[tuple[str, Signal], ...]:
+        """Every signal by name."""
+        return (*((name, getattr(self, name)) for name in SIGNALS), *self.extra)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "inputs": {name: _signal_to_json(signal) for name, signal in self.inputs()},
+            "fleet": None if self.fleet is None else asdict(self.fleet),
+            "fleet_error": self.fleet_error,
+        }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Observation:
+        """What `to_json` wrote."""
+        signals = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
+        return cls(
+            **{name: signals.pop(name) for name in SIGNALS},
+            fleet=None if content["fleet"] is None else Fleet(**content["fleet"]),
+            fleet_error=content["fleet_error"],
+            extra=tuple(signals.items()),
+        )
+
+
+SIGNALS = (
+    "waiting",
+    "in_flight",
+    "busy",
+    "idle",
+    "arrival_rate",
+    "burstiness",
+    "mean_duration",
+    "startup",
+)
+"""Names of the signals that every observation has."""
+
+
+def _signal_to_json(signal: Signal) -> dict[str, Any]:
+    return asdict(signal)
+
+
+def _signal_from_json(content: Mapping[str, Any]) -> Signal:
+    return Unknown(**content) if "reason" in content else Known(**content)

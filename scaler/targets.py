@@ -1,21 +1,227 @@
-"""What to scale: one model per target, defaults from the plan."""
+"""What to scale: one model per target, defaults from the plan, every knob of the policy."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, NamedTuple, Self
+from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from cronsim import CronSim, CronSimError
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from common.settings import Settings
 
+MAX_REPLICAS = 10_000
 
-class Target(Settings):
+Replicas = Annotated[int, Field(ge=0, le=MAX_REPLICAS)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")]
+
+
+class Priority(StrEnum):
+    """What matters more when cost and waiting pull apart."""
+
+    CHEAP = "cheap"
+    BALANCED = "balanced"
+    FAST = "fast"
+
+
+class Rule(StrEnum):
+    """Which policy decides."""
+
+    OURS = "ours"
+    PLAN = "plan"
+    RAW = "raw"
+
+
+class Fallback(StrEnum):
+    """What to do once the signals have been unknown for longer than `fallback_after`."""
+
+    HOLD = "hold"
+    """Go on with the last good target."""
+    NUMBER = "number"
+    """Take `fallback_replicas`, even where it is lower."""
+    HIGHER = "higher"
+    """Take the higher of the two."""
+
+
+class Weights(NamedTuple):
+    """What a priority stands for."""
+
+    wait: float
+    """w: what a job-second of waiting is worth in worker-seconds."""
+    headroom: float
+    """z: how many standard deviations of the arrivals during a start-up are kept ready."""
+
+
+WEIGHTS = {
+    Priority.CHEAP: Weights(1.0, 0.5),
+    Priority.BALANCED: Weights(4.0, 1.0),
+    Priority.FAST: Weights(10.0, 1.65),
+}
+
+
+class Gates(NamedTuple):
+    """The plan's rules on when the target may change; None where there is no such rule."""
+
+    up: float | None
+    down: float | None
+    cooldown_s: float | None
+
+
+PLAN_GATES = Gates(2.0, 0.5, 60.0)
+
+
+class Schedule(Settings):
+    """A recurring window with bounds of its own, between two cron expressions."""
+
+    name: Name
+    start: str
+    """Cron expression (five fields) of the window's begin."""
+    end: str
+    """Cron expression of its end."""
+    timezone: str = "UTC"
+    """IANA name; the expressions are wall-clock time there, daylight saving included."""
+    min_workers: Replicas | None = None
+    max_workers: Replicas | None = None
+
+    @field_validator("start", "end")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("a cron expression of five fields, e.g. '0 8 * * MON-FRI'")
+        try:
+            CronSim(value, datetime(2024, 1, 1))  # any moment: only the syntax is looked at
+        except CronSimError as error:
+            raise ValueError(f"a cron expression of five fields ({error})") from error
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError("an IANA time zone, e.g. Europe/Berlin") from error
+        return value
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        low, high = self.min_workers, self.max_workers
+        if low is None and high is None:
+            raise ValueError("min_workers or max_workers, or both")
+        if low is not None and high is not None and low > high:
+            raise ValueError(
+                f"min_workers at most max_workers, not min_workers {low} with max_workers {high}"
+            )
+        return self
+
+
+class Knobs(Settings):
+    """How to scale. In the file's `scaling:` section these are the defaults of every target."""
+
+    min_workers: Replicas = 1
+    max_workers: Annotated[int, Field(ge=1, le=MAX_REPLICAS, validate_default=True)] = 10
+    priority: Priority = Priority.BALANCED
+    """Sets `wait_weight` and `headroom` where they are not set themselves."""
+    policy: Rule = Rule.OURS
+    wait_weight: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
+    """Worker-seconds that one job-second of waiting is worth; None takes the priority's."""
+    headroom: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    """Standard deviations of arrivals kept ready; None takes the priority's."""
+    scale_up_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Grow only while waiting jobs > workers × this. None: grow at once (policy `plan`: 2)."""
+    scale_down_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Shrink only while waiting jobs < workers × this. None: no such rule (policy `plan`: 0.5)."""
+    cooldown_period: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    """Seconds between changes of the target. None: no such rule (policy `plan`: 60)."""
+    startup_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
+    """Start-up of a worker until one has been measured."""
+    max_added_per_minute: Annotated[int, Field(ge=1)] | None = None
+    max_removed_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """How far the target may move within any minute; None is no limit."""
+    schedules: Annotated[tuple[Schedule, ...], Field(max_length=100)] = ()
+    """Recurring windows that raise the minimum or set the maximum."""
+    forecast: bool = True
+    """Raise the floor to the same hour of yesterday and last week, while that has proved good."""
+    fallback: Fallback = Fallback.HOLD
+    fallback_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
+    """Seconds of unknown signals after which `fallback` rules."""
+    fallback_replicas: Annotated[Replicas | None, Field(validate_default=True)] = None
+    query: Annotated[str | None, Field(max_length=10_000, validate_default=True)] = None
+    """PromQL of the load, for policy `raw`."""
+    per_worker: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Load that one worker carries, for policy `raw`."""
+
+    @field_validator("max_workers")
+    @classmethod
+    def _not_below_min(cls, value: int, info: ValidationInfo) -> int:
+        low = info.data.get("min_workers")
+        if low is not None and value < low:
+            raise ValueError(f"at least min_workers, which is {low}")
+        return value
+
+    @field_validator("schedules")
+    @classmethod
+    def _inside(cls, value: tuple[Schedule, ...], info: ValidationInfo) -> tuple[Schedule, ...]:
+        low, high = info.data.get("min_workers"), info.data.get("max_workers")
+        if low is None or high is None:
+            return value
+        for one in value:
+            if one.max_workers is None and (one.min_workers or 0) > high:
+                raise ValueError(
+                    f"min_workers of {one.name} at most max_workers, which is {high}, "
+                    "unless the schedule sets max_workers too"
+                )
+            if one.min_workers is None and (one.max_workers or 0) < low:
+                raise ValueError(
+                    f"max_workers of {one.name} at least min_workers, which is {low}, "
+                    "unless the schedule sets min_workers too"
+                )
+        return value
+
+    @field_validator("query")
+    @classmethod
+    def _raw_has_query(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if not value and info.data.get("policy") is Rule.RAW:
+            raise ValueError("the PromQL of the load, which policy raw needs")
+        return value
+
+    @field_validator("fallback_replicas")
+    @classmethod
+    def _fallback_has_number(cls, value: int | None, info: ValidationInfo) -> int | None:
+        kind = info.data.get("fallback")
+        if value is None and kind in (Fallback.NUMBER, Fallback.HIGHER):
+            raise ValueError(f"a number of workers, which fallback {kind} needs")
+        return value
+
+    @cached_property
+    def weights(self) -> Weights:
+        """w and z that hold: the operator's own, or the priority's."""
+        base = WEIGHTS[self.priority]
+        return Weights(
+            base.wait if self.wait_weight is None else self.wait_weight,
+            base.headroom if self.headroom is None else self.headroom,
+        )
+
+    @cached_property
+    def gates(self) -> Gates:
+        """The plan's rules that hold: as set, or the plan's defaults under the plan's policy."""
+        given = Gates(self.scale_up_threshold, self.scale_down_threshold, self.cooldown_period)
+        if self.policy is not Rule.PLAN:
+            return given
+        pairs = zip(given, PLAN_GATES, strict=True)
+        return Gates(*(default if own is None else own for own, default in pairs))
+
+
+class Target(Knobs):
     """One fleet of interchangeable workers behind one queue."""
 
-    name: str = "video-creator"
-    queue: str = "video-queue"
+    name: Name = "video-creator"
+    queue: Annotated[str, Field(min_length=1, max_length=255)] = "video-queue"
     vhost: str = "/"
     service: str = "video-creator"
     """What the orchestrator calls it: the Swarm service, the process pool, the Deployment."""
-    min_workers: Annotated[int, Field(ge=0)] = 1
-    max_workers: Annotated[int, Field(ge=1)] = 10
+    orchestrator: str = "process"
+    """Which backend runs it: the name of a module in `scaler/orchestrators`."""

@@ -1,0 +1,336 @@
+"""How many workers: a pure function of what is seen, what is remembered, and the time.
+
+Demand is jobs waiting plus jobs in progress. Wanted is the higher of two trailing maxima:
+of demand over τ = (1 + w)·S, which keeps each idle worker for as long as its restart is worth
+(delayed-off), and of demand with headroom over S, which covers what arrives while a worker
+starts. Unknown is never zero: the last target holds. docs/policy.md has the reasoning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import ceil, exp, sqrt
+from typing import NamedTuple
+
+from scaler.decision import DOWN, HOLD, NONE, UP, Decision, Memory, Pause
+from scaler.forecast import HOUR_S, forecast
+from scaler.observation import Fleet, Known, Observation, Unknown
+from scaler.rules import plan_wants, raw_wants
+from scaler.schedule import Bounds, bounds
+from scaler.targets import Fallback, Rule, Target
+from scaler.windows import peak, push
+
+Proposals = tuple[tuple[str, float], ...]
+
+_MINUTE_S = 60.0
+# A loop that stood still says nothing about how long the next worker will be waited for.
+_LONGEST_TICK_S = 60.0
+_BURSTINESS = (1.0, 30.0)
+
+
+class _Case(NamedTuple):
+    """What one decision is about, once everything needed is known."""
+
+    observation: Observation
+    memory: Memory
+    target: Target
+    fleet: Fleet
+    now: float
+
+
+class _Held(NamedTuple):
+    """Why no new number may be decided, and the bounds that hold all the same."""
+
+    bound: str
+    note: str
+    limits: Bounds
+
+
+def decide(
+    observation: Observation, memory: Memory, target: Target, now: float
+) -> tuple[Decision, Memory]:
+    """The decision at `now` (epoch seconds), and the memory to hand in next time."""
+    memory = remember(observation, memory, target, now)
+    limits = bounds(target, now)
+    held = _why_held(observation, memory, target, now)
+    if held is not None:
+        return _hold(_Held(*held, limits), observation, memory, target, now)
+    fleet = observation.fleet
+    assert fleet is not None  # noqa: S101 - _why_held has looked
+    wanted, proposals = _wanted(observation, memory, target, fleet)
+    before = fleet.running if memory.target is None else memory.target
+    case = _Case(observation, memory, target, fleet, now)
+    number, bound = _limit(case, wanted, before)
+    number, bound = _bound(number, bound, limits, min(memory.busy, fleet.running))
+    memory = _moved(replace(memory, known_at=now), number, target, now)
+    action = _action(number, fleet.running, bound, wanted)
+    idle = observation.idle
+    may_leave = int(idle.value) if isinstance(idle, Known) else 0
+    retire = max(0, min(fleet.running - number, may_leave))
+    return (
+        Decision(now, target.name, number, action, proposals, bound, retire, observation),
+        memory,
+    )
+
+
+def remember(observation: Observation, memory: Memory, target: Target, now: float) -> Memory:
+    """`memory` with what is seen now added to its windows; nothing is decided."""
+    waiting, in_flight, busy = observation.waiting, observation.in_flight, observation.busy
+    known_busy = int(busy.value) if isinstance(busy, Known) else memory.busy
+    if not (isinstance(waiting, Known) and isinstance(in_flight, Known)):
+        return replace(memory, busy=known_busy)
+    demand = waiting.value + in_flight.value
+    startup = startup_of(observation, target)
+    tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
+    horizon = startup + tick + max(waiting.age_s, in_flight.age_s)
+    padded = ceil(demand + headroom(observation, target.weights.headroom, horizon))
+    # With nothing remembered the fleet that is found may have been needed a moment ago.
+    first = memory.at is None and not memory.demand and observation.fleet is not None
+    held = max(demand, observation.fleet.running) if first and observation.fleet else demand
+    hours = memory.hours.add(now, demand)
+    same_hour = hours.last == memory.hours.last
+    return replace(
+        memory,
+        busy=known_busy,
+        demand=push(memory.demand, now, held, keep_idle_for(target, startup)),
+        padded=push(memory.padded, now, padded, startup),
+        hours=hours,
+        outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
+    )
+
+
+def rebuild(
+    samples: Iterable[tuple[float, Observation]],
+    target: Target,
+    *,
+    last: Memory | None = None,
+) -> Memory:
+    """The memory that deciding at each (time, observation), oldest first, would have left.
+
+    `last` supplies what samples cannot tell: the latest target, when it changed, a pause.
+    """
+    memory = Memory()
+    for at, observation in samples:
+        memory = replace(remember(observation, memory, target, at), at=at)
+        if _unknown(observation, target) is None:
+            memory = replace(memory, known_at=at)
+    if last is None:
+        return memory
+    return replace(
+        memory,
+        target=last.target,
+        changed_at=last.changed_at,
+        known_at=last.known_at if memory.known_at is None else memory.known_at,
+        highs=last.highs,
+        lows=last.lows,
+        pause=last.pause,
+    )
+
+
+def pause(memory: Memory, reason: str, until: float | None) -> Memory:
+    """`memory` with scaling paused, until a time (epoch seconds) or until resumed."""
+    return replace(memory, pause=Pause(reason, until))
+
+
+def resume(memory: Memory) -> Memory:
+    """`memory` with scaling going on."""
+    return replace(memory, pause=None)
+
+
+def startup_of(observation: Observation, target: Target) -> float:
+    """S: the measured start-up in seconds, or the target's assumption until there is one."""
+    signal = observation.startup
+    return max(signal.value, 0.0) if isinstance(signal, Known) else target.startup_seconds
+
+
+def keep_idle_for(target: Target, startup_s: float) -> float:
+    """τ = (1 + w)·S: seconds of idling that cost what stopping and starting again would.
+
+    The break-even of ski rental: at most twice the cost of one who knows the future
+    (Lu and Chen, arXiv 1112.0442; Gandhi and Harchol-Balter on DELAYEDOFF).
+    """
+    return (1.0 + target.weights.wait) * startup_s
+
+
+def headroom(observation: Observation, z: float, horizon_s: float) -> float:
+    """Workers beyond demand for what arrives within `horizon_s`: z·sqrt(IDC·λ·E[min(d, h)]).
+
+    Square-root staffing, widened by the burstiness; durations taken as exponential with the
+    measured mean, and as endless while there is no mean. 0 while the rate is unknown.
+    """
+    rate = observation.arrival_rate
+    if z <= 0 or not isinstance(rate, Known) or rate.value <= 0:
+        return 0.0
+    mean, spread = observation.mean_duration, observation.burstiness
+    stays = horizon_s
+    if isinstance(mean, Known) and mean.value > 0:
+        stays = mean.value * (1.0 - exp(-horizon_s / mean.value))
+    low, high = _BURSTINESS
+    dispersion = min(max(spread.value, low), high) if isinstance(spread, Known) else low
+    return z * sqrt(dispersion * rate.value * stays)
+
+
+def _wanted(
+    observation: Observation, memory: Memory, target: Target, fleet: Fleet
+) -> tuple[int, Proposals]:
+    if target.policy is Rule.PLAN:
+        number = plan_wants(observation, fleet.running, target.max_workers)
+        return number, (("plan's rule", number),)
+    if target.policy is Rule.RAW:
+        number = raw_wants(observation, target.per_worker)
+        return number, (("query / per worker", number),)
+    kept, padded = memory.demand[0][1], memory.padded[0][1]
+    wanted = max(kept, padded)
+    proposals: Proposals = (
+        ("demand", memory.demand[-1][1]),
+        ("kept for a while", kept),
+        ("with headroom", padded),
+    )
+    outlook = memory.outlook
+    if target.forecast and outlook is not None and outlook.trusted:
+        floor = int(outlook.expected or 0.0)
+        wanted = max(wanted, floor)
+        proposals = (*proposals, ("forecast floor", floor))
+    return ceil(wanted), proposals
+
+
+def _limit(case: _Case, wanted: int, before: int) -> tuple[int, str]:
+    """Apply the operator's thresholds, cooldown and rate limits to a change."""
+    if wanted == before:
+        return wanted, ""
+    gate = _gate(case, growing=wanted > before)
+    if gate:
+        return before, gate
+    target, memory, since = case.target, case.memory, case.now - _MINUTE_S
+    added, removed = target.max_added_per_minute, target.max_removed_per_minute
+    if added is not None:
+        lowest = peak(memory.lows, since)
+        most = added + (before if lowest is None else int(-lowest))
+        if wanted > most:
+            return most, "max_added_per_minute"
+    if removed is not None:
+        highest = peak(memory.highs, since)
+        least = (before if highest is None else int(highest)) - removed
+        if wanted < least:
+            return least, "max_removed_per_minute"
+    return wanted, ""
+
+
+def _gate(case: _Case, *, growing: bool) -> str:
+    """Which of the plan's knobs forbids a change in that direction, "" for none."""
+    up, down, cooldown = case.target.gates
+    changed_at = case.memory.changed_at
+    if cooldown is not None and changed_at is not None and case.now - changed_at < cooldown:
+        return "cooldown_period"
+    waiting = case.observation.waiting
+    if not isinstance(waiting, Known):
+        return ""
+    if growing and up is not None and waiting.value <= case.fleet.running * up:
+        return "scale_up_threshold"
+    if not growing and down is not None and waiting.value >= case.fleet.running * down:
+        return "scale_down_threshold"
+    return ""
+
+
+def _bound(number: int, bound: str, limits: Bounds, busy: int) -> tuple[int, str]:
+    """`number` within the bounds, and never below the workers that are busy."""
+    if number < limits.low:
+        number = limits.low
+        bound = f"schedule {limits.low_by}" if limits.low_by else "min_workers"
+    if number > limits.high:
+        number = limits.high
+        bound = f"schedule {limits.high_by}" if limits.high_by else "max_workers"
+    if number < busy:
+        return busy, "busy workers"
+    return number, bound
+
+
+def _action(number: int, running: int, bound: str, wanted: int) -> str:
+    if number > running:
+        return UP
+    if number < running:
+        return DOWN
+    return HOLD if bound and wanted != number else NONE
+
+
+def _moved(memory: Memory, number: int, target: Target, now: float) -> Memory:
+    """`memory` with the decided number in it."""
+    changed = memory.changed_at if memory.target in (None, number) else now
+    if target.max_added_per_minute is None and target.max_removed_per_minute is None:
+        return replace(memory, at=now, target=number, changed_at=changed)
+    return replace(
+        memory,
+        at=now,
+        target=number,
+        changed_at=changed,
+        highs=push(memory.highs, now, number, _MINUTE_S),
+        lows=push(memory.lows, now, -number, _MINUTE_S),
+    )
+
+
+def _unknown(observation: Observation, target: Target) -> str | None:
+    """Which signal that the policy cannot do without is unknown, and why."""
+    if target.policy is Rule.RAW:
+        named = dict(observation.extra)
+        needed = [("query", named.get("query", Unknown("it was not asked", "")))]
+    elif target.policy is Rule.PLAN:
+        needed = [("waiting", observation.waiting)]
+    else:
+        needed = [("waiting", observation.waiting), ("in_flight", observation.in_flight)]
+    for name, signal in needed:
+        if isinstance(signal, Unknown):
+            return f"{name} is unknown ({signal.reason})"
+    return None
+
+
+def _why_held(
+    observation: Observation, memory: Memory, target: Target, now: float
+) -> tuple[str, str] | None:
+    """(bound, note) when no new number may be decided, else None."""
+    paused = memory.pause
+    if paused is not None and (paused.until is None or now < paused.until):
+        return "pause", f"paused: {paused.reason}"
+    unknown = _unknown(observation, target)
+    if unknown is not None:
+        return "unknown", unknown
+    fleet = observation.fleet
+    if fleet is None:
+        return "unknown", f"the fleet is unknown ({observation.fleet_error or 'no answer'})"
+    if fleet.hold is not None:
+        return "orchestrator", fleet.hold
+    return None
+
+
+def _hold(
+    held: _Held, observation: Observation, memory: Memory, target: Target, now: float
+) -> tuple[Decision, Memory]:
+    """Keep the last target: raised by bounds and busy workers, never lowered."""
+    bound, note, limits = held
+    fleet = observation.fleet
+    number = memory.target
+    if number is None:
+        number = limits.low if fleet is None else fleet.running
+    if bound == "unknown":
+        since = memory.known_at
+        if since is None:
+            memory = replace(memory, known_at=now)
+        elif now - since > target.fallback_after:
+            number, note = _fallback(number, note, target, now - since)
+    if bound != "pause":
+        number = max(number, limits.low)
+    # Busy workers that are leaving count in `busy` but not in what may be kept.
+    standing = memory.target or 0 if fleet is None else fleet.running
+    number = max(number, min(memory.busy, standing))
+    decision = Decision(now, target.name, number, HOLD, (), bound, 0, observation, note)
+    return decision, _moved(memory, number, target, now)
+
+
+def _fallback(number: int, note: str, target: Target, age_s: float) -> tuple[int, str]:
+    note = f"{note} for {age_s:.0f} s, fallback {target.fallback}"
+    other = target.fallback_replicas
+    if target.fallback is Fallback.HOLD or other is None:
+        return number, note
+    if target.fallback is Fallback.HIGHER:
+        return max(number, other), note
+    return other, note

@@ -1,0 +1,26 @@
+"""Trailing maxima over time, as plain tuples: `max_over_time(x[span])` at a constant price."""
+
+from __future__ import annotations
+
+Window = tuple[tuple[float, float], ...]
+"""(time, value) pairs, times rising and values falling: what can still be a maximum."""
+
+
+def push(window: Window, now: float, value: float, span_s: float) -> Window:
+    """`window` with `value` at `now`, without what is older than `span_s` or can't matter more."""
+    end = len(window)
+    while end and window[end - 1][1] <= value:
+        end -= 1
+    start = 0
+    oldest = now - span_s
+    while start < end and window[start][0] < oldest:
+        start += 1
+    return (*window[start:end], (now, value))
+
+
+def peak(window: Window, since: float) -> float | None:
+    """The highest value at or after `since`, None when there is none."""
+    for at, value in window:
+        if at >= since:
+            return value
+    return None
