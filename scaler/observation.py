@@ -50,6 +50,8 @@ class Fleet:
     """Slots whose worker has left and that still count in `replicas` (Swarm)."""
     hold: str | None = None
     """Why nothing may be changed right now (a roll-out, a drain by SIGTERM), else None."""
+    obstacle: str | None = None
+    """What keeps workers that were asked for from running (no node, no image, crash loop)."""
 
 
 @dataclass(frozen=True, slots=True)

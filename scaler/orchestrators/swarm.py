@@ -1,0 +1,121 @@
+"""Docker Swarm: grows services by their replica count, shrinks them by empty slots alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+from pydantic import Field
+
+from common.settings import Settings
+from scaler.observation import Fleet
+from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.orchestrators.swarm_engine import DirectEngine, Engine, StaleVersionError
+from scaler.orchestrators.swarm_order import choose, safe_to_lower
+from scaler.orchestrators.swarm_state import ServiceView, obstacle
+from scaler.targets import Target
+
+_ATTEMPTS = 5
+
+
+class SwarmSettings(Settings):
+    """Where the Swarm is and what it must grant its workers."""
+
+    docker_host: str = "unix:///var/run/docker.sock"
+    graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it."""
+
+
+class Swarm(Orchestrator):
+    """Replicated services of a Swarm. Nothing but their replica count is ever changed."""
+
+    name = "swarm"
+
+    def __init__(
+        self,
+        settings: SwarmSettings,
+        *,
+        engine: Engine | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = engine or DirectEngine(
+            settings.docker_host, min_grace_s=settings.graceful_shutdown_timeout
+        )
+        self._clock = clock
+        self._draining: dict[str, frozenset[str]] = {}
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._engine.close()
+
+    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+        """Count slots and tasks, and say what forbids a change or stands in the way."""
+        seen = self._engine.view(target.service)
+        states = {worker.task: worker.state for worker in workers}
+        live = [slot for slot in seen.slots if not slot.dead]
+        said = [states.get(slot.task, "starting") for slot in live]
+        self._draining[target.name] = frozenset(
+            slot.task for slot, state in zip(live, said, strict=True) if state == "draining"
+        )
+        asked = said.count("draining")
+        return Fleet(
+            replicas=seen.replicas,
+            running=len(live) - asked,
+            starting=said.count("starting"),
+            draining=asked + sum(task.leaving for task in seen.tasks),
+            dead=seen.dead,
+            hold=seen.hold,
+            obstacle=obstacle(seen.tasks, self._clock()),
+        )
+
+    def scale_up(self, target: Target, running: int) -> str:
+        """Raise the count to `running` plus the slots that nobody will be in."""
+        draining = self._draining.get(target.name, frozenset())
+        for _ in range(_ATTEMPTS):
+            seen = self._changeable(target)
+            slots = seen.slots
+            leaving = sum(slot.task in draining and not slot.dead for slot in slots)
+            wanted = running + seen.dead + leaving
+            if wanted <= seen.replicas:
+                return f"{seen.name} already has {seen.replicas} replicas"
+            try:
+                self._engine.set_replicas(seen, wanted)
+            except StaleVersionError:
+                continue
+            return f"{seen.name}: replicas {seen.replicas} -> {wanted}"
+        raise OrchestratorError(f"{target.service} is being changed by others all the time")
+
+    def victims(
+        self, target: Target, idle: Sequence[WorkerSeen], count: int
+    ) -> Sequence[WorkerSeen]:
+        """Idle workers, longest idle first, on whose slots Swarm's order of removal will fall."""
+        seen = self._engine.view(target.service)
+        if seen.hold or not _consistent(seen):
+            return ()
+        by_task = {worker.task: worker for worker in sorted(idle, key=lambda one: one.since)}
+        return [by_task[task] for task in choose(seen.slots, list(by_task), count)]
+
+    def settle(self, target: Target) -> str | None:
+        """Lower the count by one if exactly a dead slot goes with it."""
+        seen = self._engine.view(target.service)
+        if seen.hold or not _consistent(seen) or seen.replicas <= target.min_workers:
+            return None
+        if not safe_to_lower(seen.slots):
+            return None
+        try:
+            self._engine.set_replicas(seen, seen.replicas - 1)
+        except StaleVersionError:
+            return None
+        return f"{seen.name}: replicas {seen.replicas} -> {seen.replicas - 1}, an empty slot"
+
+    def _changeable(self, target: Target) -> ServiceView:
+        seen = self._engine.view(target.service)
+        if seen.hold:
+            raise OrchestratorError(f"{seen.name}: {seen.hold}")
+        return seen
+
+
+def _consistent(seen: ServiceView) -> bool:
+    """Whether Swarm has caught up with the count, so that its next step can be foretold."""
+    return len(seen.slots) == seen.replicas

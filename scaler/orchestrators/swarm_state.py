@@ -1,0 +1,158 @@
+"""What the engine's JSON says about a service: its fleet, what forbids a change, what is in the
+way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from scaler.orchestrators.swarm_order import Slot, Task, slots_of
+
+Json = Mapping[str, Any]
+
+LABEL = "autoscaler."
+ENABLE = f"{LABEL}enable"
+_ROLLING = {
+    "updating": "a roll-out is running",
+    "rollback_started": "a rollback is running",
+    "paused": "a roll-out is paused; continue it or roll it back first",
+    "rollback_paused": "a rollback is paused; finish it first",
+}
+_CRASH_LOOP = 3
+_CRASH_WINDOW_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A replicated service and its tasks, at one version."""
+
+    id: str
+    name: str
+    version: int
+    replicas: int
+    labels: Mapping[str, str]
+    """The service's own."""
+    tasks: tuple[Task, ...]
+    hold: str | None
+    """Why its replica count may not be changed now."""
+
+    @property
+    def slots(self) -> list[Slot]:
+        """Those that count as replicas."""
+        return slots_of(self.tasks)
+
+    @property
+    def dead(self) -> int:
+        """Replicas that nobody is in."""
+        return sum(slot.dead for slot in self.slots)
+
+    @property
+    def opted_in(self) -> bool:
+        """Whether its labels ask for being scaled."""
+        return self.labels.get(ENABLE, "").lower() == "true"
+
+
+def parse_task(raw: Json) -> Task:
+    """A task from the engine's JSON."""
+    status = raw.get("Status") or {}
+    return Task(
+        id=str(raw["ID"]),
+        slot=int(raw.get("Slot") or 0),
+        node=str(raw.get("NodeID") or ""),
+        state=str(status.get("State", "")),
+        desired=str(raw.get("DesiredState", "")),
+        at=_epoch(str(status.get("Timestamp") or raw.get("CreatedAt") or "")),
+        error=str(status.get("Err") or ""),
+    )
+
+
+def _epoch(text: str) -> float:
+    """Seconds of an RFC 3339 time with up to nine digits of fraction; 0 when it is none."""
+    try:
+        seconds = datetime.fromisoformat(text[:19] + "+00:00").timestamp()
+        fraction = text[19:].rstrip("Z")
+        return seconds + (float(fraction) if fraction.startswith(".") else 0.0)
+    except ValueError:
+        return 0.0
+
+
+def view(
+    service: Json, tasks: Sequence[Json], *, min_grace_s: float, down: Iterable[str] = ()
+) -> ServiceView | None:
+    """The service as one value; None when it is not of the replicated mode.
+
+    `min_grace_s`: how long a job may take; `down`: ids of the nodes that do not answer.
+    """
+    spec = service["Spec"]
+    replicated = (spec.get("Mode") or {}).get("Replicated")
+    if replicated is None:
+        return None
+    parsed = tuple(parse_task(task) for task in tasks)
+    return ServiceView(
+        id=str(service["ID"]),
+        name=str(spec["Name"]),
+        version=int(service["Version"]["Index"]),
+        replicas=int(replicated.get("Replicas") or 0),
+        labels=dict(spec.get("Labels") or {}),
+        tasks=parsed,
+        hold=(
+            _rolling(service)
+            or _unfit(spec, min_grace_s)
+            or _about_to_roll(spec, tasks)
+            or _leaving(parsed, set(down))
+        ),
+    )
+
+
+def _rolling(service: Json) -> str | None:
+    state = str((service.get("UpdateStatus") or {}).get("State", ""))
+    return f"{_ROLLING[state]} ({state})" if state in _ROLLING else None
+
+
+def _about_to_roll(spec: Json, tasks: Iterable[Json]) -> str | None:
+    """A changed template whose roll-out has not begun yet: scaling now would spoil its way back."""
+    template = spec.get("TaskTemplate")
+    for task in tasks:
+        if parse_task(task).live and task.get("Spec") != template:
+            return "a roll-out is about to begin"
+    return None
+
+
+def _unfit(spec: Json, min_grace_s: float) -> str | None:
+    """Settings under which workers cannot leave by themselves, or not in time."""
+    template = spec.get("TaskTemplate") or {}
+    condition = (template.get("RestartPolicy") or {}).get("Condition") or "any"
+    if condition != "on-failure":
+        return (
+            f"restart_policy.condition is {condition!r}; it must be 'on-failure', or workers that "
+            "leave are started again"
+        )
+    grace = ((template.get("ContainerSpec") or {}).get("StopGracePeriod") or 10e9) / 1e9
+    if grace < min_grace_s:
+        return (
+            f"stop_grace_period is {grace:g} s; it must be at least {min_grace_s:g} s, the "
+            "longest job (GRACEFUL_SHUTDOWN_TIMEOUT)"
+        )
+    return None
+
+
+def _leaving(tasks: Iterable[Task], down: set[str]) -> str | None:
+    """Any update would make Swarm forget these tasks and send SIGTERM once more."""
+    count = sum(task.leaving and task.node not in down for task in tasks)
+    return f"{count} tasks finish their jobs after SIGTERM" if count else None
+
+
+def obstacle(tasks: Sequence[Task], now: float) -> str | None:
+    """What keeps replicas from running, in the engine's words: no node, no image, crash loop."""
+    waiting = [t for t in tasks if t.live and t.state == "pending" and t.error]
+    if waiting:
+        return f"{len(waiting)} pending: {waiting[0].error}"
+    recent = [task for task in tasks if now - task.at < _CRASH_WINDOW_S]
+    ended = [task for task in recent if task.state in ("failed", "rejected")]
+    if len(ended) >= _CRASH_LOOP:
+        last = max(ended, key=lambda task: task.at)
+        word = "rejected" if last.state == "rejected" else "failed"
+        return f"{len(ended)} tasks {word} in the last {_CRASH_WINDOW_S:.0f} s: {last.error}"
+    return None
