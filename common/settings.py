@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from common.errors import ConfigError, first_problem
 
 Model = TypeVar("Model", bound=BaseModel)
+Built = TypeVar("Built")
 
 _MAX_CONFIG_BYTES = 1_000_000
 
@@ -93,7 +94,7 @@ def load(
         raise ConfigError(name, value, allowed) from None
 
 
-def or_exit(build: Callable[[], Model]) -> Model:
+def or_exit(build: Callable[[], Built]) -> Built:
     """`build()`; on ConfigError one line on stderr and exit code 2."""
     try:
         return build()

@@ -63,11 +63,14 @@ class Signals:
     def observe(self, target: Target) -> Observation:
         """All signals of `target`, asked in one request; the fleet is still to be filled in."""
         asked = questions(target)
+        extra: tuple[tuple[str, Signal], ...] = ()
         try:
             answer = self._prometheus.vector(_combined(asked))
             signals = _read(asked, answer)
         except PrometheusError as error:
             signals = {each.signal: Unknown(str(error), each.query) for each in asked}
+        if target.query is not None:
+            extra = (("query", self._ask(target.query)),)
         return Observation(
             waiting=signals["waiting"],
             in_flight=signals["in_flight"],
@@ -78,7 +81,15 @@ class Signals:
             mean_duration=signals["mean_duration"],
             startup=signals["startup"],
             fleet=None,
+            extra=extra,
         )
+
+    def _ask(self, query: str) -> Signal:
+        """An operator's own PromQL; how old its samples are is theirs to know."""
+        try:
+            return one_number(self._prometheus.vector(query), query)
+        except PrometheusError as error:
+            return Unknown(str(error), query)
 
     def workers(self, target: Target) -> list[WorkerSeen] | None:
         """The workers that Prometheus knows now, or None when that is unknown."""

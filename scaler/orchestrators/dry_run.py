@@ -41,3 +41,8 @@ class DryRun(Orchestrator):
     def settle(self, target: Target) -> str | None:  # noqa: ARG002
         """Nothing to take account of."""
         return None
+
+
+def create() -> DryRun:
+    """Needs no settings."""
+    return DryRun()

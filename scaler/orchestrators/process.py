@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.settings import Settings
+from common.settings import Settings, load
 from scaler.observation import Fleet
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.targets import Target
@@ -140,6 +140,11 @@ class Process(Orchestrator):
         scratch = path.with_suffix(".tmp")
         scratch.write_text(json.dumps(content))
         scratch.rename(path)
+
+
+def create() -> Process:
+    """From the environment."""
+    return Process(load(ProcessSettings))
 
 
 def _read(path: Path) -> _Note | None:

@@ -1,0 +1,223 @@
+"""The loop: observe, decide, apply, record. A cycle never dies; it ends in a sentence."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from common.ledger import LedgerError
+from common.logs import get
+from scaler.decision import Decision, Memory
+from scaler.drain import DrainLedger, Drains
+from scaler.history import History
+from scaler.metrics import ScalerMetrics
+from scaler.observation import Fleet
+from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.policy import decide
+from scaler.schedule import bounds
+from scaler.signals import Signals
+from scaler.targets import Target
+
+_log = get("controller")
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """How one cycle ended for one target."""
+
+    decision: Decision
+    applied: str
+    """What was done about it."""
+
+    @property
+    def sentence(self) -> str:
+        """What was decided and why, and what was done, for a person."""
+        return f"{self.decision.reason}" + (f" — {self.applied}" if self.applied else "")
+
+
+@dataclass
+class _State:
+    """What the controller holds of one target between cycles."""
+
+    target: Target
+    orchestrator: Orchestrator
+    drains: Drains
+    memory: Memory
+    workers: Sequence[WorkerSeen] = ()
+    latest: Cycle | None = None
+    said: str = field(default="")
+
+
+class Controller:
+    """Keeps every target's fleet at what the policy decides."""
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        *,
+        signals: Signals,
+        orchestrators: Mapping[str, Orchestrator],
+        ledger: DrainLedger,
+        history: History,
+        metrics: ScalerMetrics,
+        recall: Callable[[Target, Memory | None, float], Memory],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`recall` gives a target's memory at the start, from what the history last held and
+        the time."""
+        self._signals = signals
+        self.history = history
+        self.metrics = metrics
+        self.progressed_at = time.monotonic()
+        """Monotonic seconds at which the loop last ended a cycle."""
+        self._clock = clock
+        self._listeners: list[Callable[[], None]] = []
+        self._states = {
+            target.name: _State(
+                target,
+                orchestrators[target.orchestrator],
+                Drains(ledger),
+                recall(target, self._last_memory(target), clock()),
+            )
+            for target in targets
+        }
+
+    # For pages and for KEDA; called from other threads
+
+    @property
+    def targets(self) -> list[Target]:
+        """All of them, as configured."""
+        return [state.target for state in self._states.values()]
+
+    def latest(self, name: str) -> Cycle | None:
+        """The newest cycle of a target; None before its first cycle or when there is none."""
+        state = self._states.get(name)
+        return state.latest if state else None
+
+    def workers(self, name: str) -> Sequence[WorkerSeen]:
+        """The workers of a target as last seen."""
+        state = self._states.get(name)
+        return state.workers if state else ()
+
+    def has_known(self, name: str) -> bool:
+        """Whether anything was ever decided on known signals."""
+        state = self._states.get(name)
+        return state is not None and state.memory.target is not None
+
+    def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Call `listener` after every cycle, on the loop's thread; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    # The loop
+
+    def run(self, interval_s: float, stop: threading.Event) -> None:
+        """Cycle every `interval_s` until `stop` is set."""
+        while not stop.is_set():
+            began = time.monotonic()
+            self.cycle()
+            stop.wait(max(0.0, interval_s - (time.monotonic() - began)))
+
+    def cycle(self) -> list[str]:
+        """One cycle of all targets; the sentence in which each ended."""
+        began = time.monotonic()
+        sentences = [self._cycle_of(state) for state in self._states.values()]
+        self.metrics.cycled(self._clock(), time.monotonic() - began)
+        self.progressed_at = time.monotonic()
+        for listener in tuple(self._listeners):
+            listener()
+        return sentences
+
+    def _cycle_of(self, state: _State) -> str:
+        try:
+            state.latest = self._observe_decide_apply(state)
+            sentence = state.latest.sentence
+        except Exception as error:
+            # A fault of ours must not end the loop: the fleet stays, the next cycle tries again.
+            _log.exception("cycle failed", target=state.target.name)
+            self.metrics.failed(state.target.name)
+            sentence = f"nothing was changed: {type(error).__name__}: {error}"
+        if state.latest is not None and _gist(state.latest) != state.said:
+            state.said = _gist(state.latest)
+            _log.info("decided", target=state.target.name, reason=sentence)
+        return sentence
+
+    def _observe_decide_apply(self, state: _State) -> Cycle:
+        target, now = state.target, self._clock()
+        # A moment of blindness does not make the workers that were seen unseen.
+        seen = self._signals.workers(target)
+        state.workers = workers = state.workers if seen is None else seen
+        observation = self._signals.observe(target)
+        try:
+            fleet = state.orchestrator.fleet(target, workers)
+            observation = replace(observation, fleet=fleet)
+        except OrchestratorError as error:
+            observation = replace(observation, fleet=None, fleet_error=str(error))
+        decision, state.memory = decide(observation, state.memory, target, now)
+        applied = self._apply(state, decision, now)
+        self.metrics.decided(decision, bounds(target, now))
+        cycle = Cycle(decision, applied)
+        self.history.record(
+            target.name,
+            now,
+            _gist(cycle),
+            {**decision.to_json(), "applied": applied},
+            state.memory.to_json(),
+        )
+        return cycle
+
+    def _apply(self, state: _State, decision: Decision, now: float) -> str:
+        fleet = decision.observation.fleet
+        if fleet is None or fleet.hold is not None or decision.bound == "pause":
+            return ""
+        steps: list[str] = []
+        try:
+            taken_back = state.drains.review(state.workers, now)
+            self.metrics.drains(state.target.name, taken_back=len(taken_back))
+            if taken_back:
+                steps.append(f"no longer asked to leave: {', '.join(taken_back)}")
+            steps += self._resize(state, decision, fleet, now)
+            settled = state.orchestrator.settle(state.target)
+            if settled:
+                steps.append(settled)
+        except (OrchestratorError, LedgerError) as error:
+            self.metrics.failed(state.target.name)
+            steps.append(f"not applied: {error}")
+        return "; ".join(steps)
+
+    def _resize(self, state: _State, decision: Decision, fleet: Fleet, now: float) -> list[str]:
+        target = state.target
+        leaving = sorted(state.drains.pending(state.workers))
+        surplus = fleet.running - len(leaving) - decision.replicas
+        if surplus < 0:
+            wanted_again = leaving[:-surplus]
+            state.drains.withdraw(wanted_again)
+            self.metrics.drains(target.name, taken_back=len(wanted_again))
+            if fleet.running < decision.replicas:
+                return [state.orchestrator.scale_up(target, decision.replicas)]
+        elif surplus > 0 and decision.retire > 0:
+            idle = [w for w in state.workers if w.state == "idle" and w.id not in leaving]
+            victims = state.orchestrator.victims(target, idle, min(surplus, decision.retire))
+            asked = state.drains.ask(victims, decision.reason, now)
+            self.metrics.drains(target.name, asked=len(asked))
+            if asked:
+                return [f"asked to leave: {', '.join(asked)}"]
+        return []
+
+    def _last_memory(self, target: Target) -> Memory | None:
+        kept = self.history.memory(target.name)
+        if kept is None:
+            return None
+        try:
+            return Memory.from_json(kept[1])
+        except (KeyError, TypeError, ValueError) as error:
+            _log.warning("memory unreadable", target=target.name, error=repr(error))
+            return None
+
+
+def _gist(cycle: Cycle) -> str:
+    """What makes an cycle worth a line of its own."""
+    decision = cycle.decision
+    return f"{decision.replicas} {decision.action} {decision.bound} {cycle.applied}"

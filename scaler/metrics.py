@@ -1,0 +1,106 @@
+"""What the scaler tells Prometheus of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from scaler.decision import Decision
+from scaler.observation import Known
+from scaler.schedule import Bounds
+
+_FLEET = ("replicas", "running", "starting", "draining", "dead")
+
+
+class ScalerMetrics:
+    """Gauges and counters of the control loop, in a registry of their own."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        Info("autoscaler_scaler_build", "Version of the scaler.", registry=registry).info(
+            {"version": version}
+        )
+
+        def gauge(name: str, text: str, labels: Sequence[str] = ("target",)) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        self._target = gauge("autoscaler_target_replicas", "Workers wanted, as decided.")
+        self._low = gauge("autoscaler_target_min_replicas", "The lower bound in force.")
+        self._high = gauge("autoscaler_target_max_replicas", "The upper bound in force.")
+        self._fleet = gauge(
+            "autoscaler_replicas", "Workers as the orchestrator counts them.", ("target", "state")
+        )
+        self._proposal = gauge(
+            "autoscaler_proposal_replicas",
+            "Numbers on the way to the decision.",
+            ("target", "proposal"),
+        )
+        self._known = gauge(
+            "autoscaler_signal_known", "1 where the signal is known.", ("target", "signal")
+        )
+        self._age = gauge(
+            "autoscaler_signal_age_seconds", "Age of the signal's sample.", ("target", "signal")
+        )
+        self._at_max = gauge("autoscaler_at_max", "1 while the maximum binds.")
+        self._held = gauge("autoscaler_target_held", "1 while something keeps the target.")
+        self._cycle_at = gauge(
+            "autoscaler_last_cycle_timestamp_seconds", "When the loop last ended a cycle.", ()
+        )
+        self._cycle_s = gauge("autoscaler_cycle_duration_seconds", "How long that took.", ())
+        self._decisions = Counter(
+            "autoscaler_decisions",
+            "Decisions by what they do.",
+            ("target", "action"),
+            registry=registry,
+        )
+        self._errors = Counter(
+            "autoscaler_scale_errors",
+            "Decisions that could not be applied.",
+            ("target",),
+            registry=registry,
+        )
+        self._drains = Counter(
+            "autoscaler_drain_requests",
+            "Drain requests by what became of them.",
+            ("target", "result"),
+            registry=registry,
+        )
+
+    def decided(self, decision: Decision, limits: Bounds) -> None:
+        """Show a decision."""
+        name = decision.target_name
+        self._target.labels(name).set(decision.replicas)
+        self._low.labels(name).set(limits.low)
+        self._high.labels(name).set(limits.high)
+        self._decisions.labels(name, decision.action).inc()
+        self._at_max.labels(name).set(decision.replicas >= limits.high)
+        self._held.labels(name).set(decision.action == "hold")
+        for proposal, number in decision.proposals:
+            self._proposal.labels(name, proposal).set(number)
+        for signal, value in decision.inputs:
+            self._known.labels(name, signal).set(isinstance(value, Known))
+            if isinstance(value, Known):
+                self._age.labels(name, signal).set(value.age_s)
+        fleet = decision.observation.fleet
+        if fleet is not None:
+            for state in _FLEET:
+                self._fleet.labels(name, state).set(getattr(fleet, state))
+
+    def failed(self, target: str) -> None:
+        """A decision could not be applied."""
+        self._errors.labels(target).inc()
+
+    def drains(self, target: str, *, asked: int = 0, taken_back: int = 0) -> None:
+        """Drain requests were granted or taken back."""
+        self._drains.labels(target, "granted").inc(asked)
+        self._drains.labels(target, "withdrawn").inc(taken_back)
+
+    def cycled(self, now: float, took_s: float) -> None:
+        """The loop has ended a cycle at `now` (epoch seconds)."""
+        self._cycle_at.set(now)
+        self._cycle_s.set(took_s)

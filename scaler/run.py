@@ -1,0 +1,124 @@
+"""`python -m scaler run`: puts the parts together and keeps them going."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import SecretStr
+
+from common.http import HttpSettings, Server
+from common.ledger import Ledger
+from common.logs import configure, get, without_credentials
+from common.settings import Settings, load, or_exit
+from scaler.api import Api
+from scaler.config import ScalerConfig, load_config
+from scaler.controller import Controller
+from scaler.decided import ControllerDecisions
+from scaler.external.server import ExternalScalerServer
+from scaler.external.settings import ExternalScalerSettings
+from scaler.history import History
+from scaler.metrics import ScalerMetrics
+from scaler.orchestrators import create
+from scaler.promql import Prometheus
+from scaler.recall import Recall
+from scaler.signals import Signals
+
+_log = get("scaler")
+_HTTP_PORT = 8080
+# A loop that has not come round for so many intervals is stuck, not slow.
+_STALLED_INTERVALS = 15
+
+
+class RunSettings(Settings):
+    """What only a running scaler needs."""
+
+    redis_url: SecretStr
+    """Of the ledger, to which drain requests go."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def run(config_path: Path | None) -> int:
+    """Scale until SIGTERM or SIGINT; returns 0 then. Exits with 2 for an invalid configuration."""
+    config = or_exit(lambda: load_config(config_path))
+    settings = or_exit(lambda: load(RunSettings))
+    http = or_exit(lambda: load(HttpSettings, base={"http_port": _HTTP_PORT}))
+    port = {"grpc_port": config.program.grpc_port}
+    grpc = or_exit(lambda: load(ExternalScalerSettings, base=port))
+    configure("scaler", settings.log_level)
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    with ExitStack() as stack:
+        controller = or_exit(lambda: _controller(config, settings, stack))
+        or_exit(lambda: _serve(config, http, grpc, controller, stack))
+        controller.run(config.scaling.metrics_collection_interval, stop)
+        _log.info("leaving; the fleet stays as it is")
+    return 0
+
+
+def _controller(config: ScalerConfig, settings: RunSettings, stack: ExitStack) -> Controller:
+    prometheus = Prometheus(config.program.prometheus_url)
+    stack.callback(prometheus.close)
+    ledger = Ledger.connect(settings.redis_url.get_secret_value())
+    stack.callback(ledger.close)
+    history = History(
+        config.program.history_path,
+        retention_s=config.program.metrics_retention_days * 86_400.0,
+    )
+    stack.callback(history.close)
+    backends = {name: create(name) for name in {t.orchestrator for t in config.targets}}
+    for backend in backends.values():
+        stack.callback(backend.close)
+    _log.info(
+        "starting",
+        targets=[target.name for target in config.targets],
+        orchestrators=sorted(backends),
+        prometheus=without_credentials(prometheus.url),
+    )
+    return Controller(
+        config.targets,
+        signals=Signals(prometheus),
+        orchestrators=backends,
+        ledger=ledger,
+        history=history,
+        metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
+        recall=Recall(prometheus),
+    )
+
+
+def _serve(
+    config: ScalerConfig,
+    http: HttpSettings,
+    grpc: ExternalScalerSettings,
+    controller: Controller,
+    stack: ExitStack,
+) -> None:
+    interval_s = config.scaling.metrics_collection_interval
+    api = Api(controller, health_check=_progress_check(controller, interval_s))
+    stack.enter_context(Server(http, api.routes(), name="scaler"))
+    external = ExternalScalerServer(
+        grpc,
+        ControllerDecisions(controller),
+        config.program.prometheus_url,
+        registry=controller.metrics.registry,
+    )
+    external.start()
+    stack.callback(external.stop)
+
+
+def _progress_check(controller: Controller, interval_s: float) -> Callable[[], str | None]:
+    """Alive means that the loop comes round, not merely that the process is there."""
+    patience_s = max(30.0, _STALLED_INTERVALS * interval_s)
+
+    def check() -> str | None:
+        silent_s = time.monotonic() - controller.progressed_at
+        return None if silent_s < patience_s else f"the loop has been stuck for {silent_s:.0f} s"
+
+    return check
