@@ -1,0 +1,91 @@
+"""`python -m exporter`: serve RabbitMQ and the fleet ledger as Prometheus metrics."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import logs
+from common.errors import ConfigError
+from common.http import Server
+from common.ledger import Ledger
+from common.settings import load, or_exit, read_yaml
+from exporter.collector import Exporter
+from exporter.pages import routes
+from exporter.settings import ExporterSettings
+from exporter.thresholds import read_thresholds
+
+_HELP = """Environment (each also as NAME_FILE, a file that holds the value):
+  RABBIT_URL, REDIS_URL   where the sources are (required)
+  QUEUES                  names or patterns, comma-separated (video-queue)
+  QUEUES_EXCLUDE, VHOSTS  patterns (none; the virtual host of RABBIT_URL)
+  MANAGEMENT_URL          the management API, for patterns and details (not asked)
+  HTTP_HOST, HTTP_PORT    where to listen (0.0.0.0, 9419)
+  ALERT_THRESHOLDS_CONFIG_PATH, SCALING_CONFIG  files
+See docs/metrics.md for the metrics and exporter/settings.py for every setting."""
+
+
+def settings(environ: dict[str, str] | None = None) -> ExporterSettings:
+    """The settings from the environment over the `worker` section of `scaling-config.yml`.
+
+    Raises ConfigError.
+    """
+    env = dict(os.environ if environ is None else environ)
+    return load(ExporterSettings, environ=env, base=_base(env), base_name="worker")
+
+
+def _base(env: dict[str, str]) -> dict[str, Any]:
+    path = env.get("SCALING_CONFIG")
+    section = read_yaml(Path(path)).get("worker") if path else None
+    if isinstance(section, dict) and "heartbeat_interval" in section:
+        return {"heartbeat_interval": section["heartbeat_interval"]}
+    return {}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; 0 afterwards, 2 for an invalid configuration."""
+    parser = argparse.ArgumentParser(
+        prog="exporter",
+        description=__doc__,
+        epilog=_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    given = or_exit(settings)
+    logs.configure("exporter", given.log_level)
+    try:
+        read_thresholds(given.alert_thresholds_config_path)
+        exporter = Exporter(given, _ledger(given))
+        server = Server(given, routes(exporter, given.scrape_timeout), name="exporter")
+    except ConfigError as error:
+        sys.stderr.write(f"invalid configuration: {error}\n")
+        return 2
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with server:
+        exporter.start()
+        logs.get("exporter").info("serving", port=server.port)
+        stop.wait()
+    exporter.close()
+    return 0
+
+
+def _ledger(given: ExporterSettings) -> Ledger:
+    paths = {
+        "ssl_ca_certs": given.redis_ca_file,
+        "ssl_certfile": given.redis_cert_file,
+        "ssl_keyfile": given.redis_key_file,
+    }
+    options: dict[str, Any] = {name: str(path) for name, path in paths.items() if path}
+    return Ledger.connect(given.redis_url.get_secret_value(), **options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

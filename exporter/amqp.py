@@ -1,0 +1,229 @@
+"""Queue depths by passive declare: true at this instant. The exporter's only user of `pika`.
+
+One connection per virtual host is kept open by an event loop on a thread of its own, which
+answers heartbeats between scrapes. Declares go out over several channels at once: a declare
+costs a round trip, and a missing queue closes its channel, which then disturbs no other.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pika
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from common.logs import get
+from exporter.sources import SourceError
+
+CHANNELS = 64
+RECONNECT_S = 0.5
+# A queue that is not there is asked for again after this long: each try is an error in the
+# broker's log and costs a channel.
+ASK_AGAIN_S = 5.0
+_log = get("amqp")
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What a passive declare tells."""
+
+    ready: int
+    consumers: int
+
+
+class _Batch:
+    """The declares of one scrape. Used on the loop's thread alone, but for `future`."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.waiting = deque(names)
+        self.open = len(names)
+        self.depths: dict[str, Depth] = {}
+        self.refused: dict[str, str] = {}
+        self.future: Future[None] = Future()
+
+    def settle(self) -> None:
+        self.open -= 1
+        if self.open == 0 and not self.future.done():
+            self.future.set_result(None)
+
+    def fail(self, reason: str) -> None:
+        self.waiting.clear()
+        if not self.future.done():
+            self.future.set_exception(SourceError(reason))
+
+
+class QueueReader:
+    """Reads the queues of one virtual host. Use start() and close()."""
+
+    def __init__(
+        self, parameters: pika.URLParameters, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._parameters = parameters
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._connected = threading.Event()
+        self._stopping = threading.Event()
+        self._problem = "not connected yet"
+        self._ask_again: dict[str, float] = {}
+        self._connection: Any = None
+        # What follows is touched on the loop's thread alone.
+        self._batch: _Batch | None = None
+        self._channels = 0
+        self._idle: list[Any] = []
+        self._asked: dict[int, tuple[_Batch, str]] = {}
+        self._thread = threading.Thread(
+            target=self._run, name=f"amqp-{parameters.virtual_host}", daemon=True
+        )
+
+    def start(self) -> QueueReader:
+        """Connect, and stay connected."""
+        self._thread.start()
+        return self
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that keeps the connection still runs."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._stopping.set()
+        if self._connected.is_set():
+            self._connection.ioloop.add_callback_threadsafe(self._connection.close)
+        self._thread.join(timeout=2)
+
+    def read(self, names: Sequence[str], timeout_s: float) -> dict[str, Depth]:
+        """The depths of those of `names` that exist and may be seen.
+
+        Raises SourceError when the broker does not answer within `timeout_s` seconds.
+        """
+        deadline = self._clock() + timeout_s
+        if not self._turn.acquire(timeout=max(0.0, timeout_s)):
+            raise SourceError("an earlier scrape is still being answered")
+        try:
+            if not self._connected.wait(max(0.0, deadline - self._clock())):
+                raise SourceError(self._problem)
+            return self._read(names, deadline)
+        finally:
+            self._turn.release()
+
+    def _read(self, names: Sequence[str], deadline: float) -> dict[str, Depth]:
+        now = self._clock()
+        batch = _Batch([name for name in names if self._ask_again.get(name, now) <= now])
+        if not batch.waiting:
+            return {}
+        self._connection.ioloop.add_callback_threadsafe(partial(self._begin, batch))
+        try:
+            batch.future.result(max(0.0, deadline - self._clock()))
+        except FutureTimeoutError:
+            self._connection.ioloop.add_callback_threadsafe(batch.waiting.clear)
+            raise SourceError("the broker did not answer every declare in time") from None
+        self._remember(batch.refused)
+        return batch.depths
+
+    def _remember(self, refused: dict[str, str]) -> None:
+        again = self._clock() + ASK_AGAIN_S
+        for name, reason in refused.items():
+            if name not in self._ask_again:
+                _log.warning("queue cannot be read", queue=name, reason=reason)
+        # Names that answered, or are no longer asked for, drop out once their time is over.
+        self._ask_again = {
+            name: at for name, at in self._ask_again.items() if at > self._clock()
+        } | dict.fromkeys(refused, again)
+
+    # The loop's thread
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._connection = pika.SelectConnection(
+                    self._parameters,
+                    on_open_callback=self._opened,
+                    on_open_error_callback=self._closed,
+                    on_close_callback=self._closed,
+                )
+                self._connection.ioloop.start()
+                self._connection.ioloop.close()
+            except (AMQPError, OSError) as error:
+                self._lost(error)
+            self._stopping.wait(RECONNECT_S)
+
+    def _opened(self, _connection: Any) -> None:
+        self._connected.set()
+
+    def _closed(self, connection: Any, error: Exception) -> None:
+        self._lost(error)
+        connection.ioloop.stop()
+
+    def _lost(self, error: Exception) -> None:
+        self._connected.clear()
+        self._problem = f"no connection to the broker: {_describe(error)}"
+        if self._batch is not None:
+            self._batch.fail(self._problem)
+        self._batch, self._channels = None, 0
+        self._idle.clear()
+        self._asked.clear()
+
+    def _begin(self, batch: _Batch) -> None:
+        if not self._connected.is_set():
+            batch.fail(self._problem)
+            return
+        self._batch = batch
+        wanted = min(len(batch.waiting), CHANNELS)
+        idle, self._idle = self._idle, []
+        for channel in idle:
+            self._next(channel)
+        for _ in range(wanted - self._channels):
+            self._open_channel()
+
+    def _open_channel(self) -> None:
+        self._channels += 1
+        channel = self._connection.channel(on_open_callback=self._next)
+        channel.add_on_close_callback(self._channel_closed)
+
+    def _next(self, channel: Any) -> None:
+        batch = self._batch
+        if batch is None or not batch.waiting:
+            self._idle.append(channel)
+            return
+        name = batch.waiting.popleft()
+        self._asked[channel.channel_number] = (batch, name)
+        channel.queue_declare(name, passive=True, callback=partial(self._answered, channel))
+
+    def _answered(self, channel: Any, frame: Any) -> None:
+        batch, name = self._asked.pop(channel.channel_number)
+        batch.depths[name] = Depth(frame.method.message_count, frame.method.consumer_count)
+        batch.settle()
+        self._next(channel)
+
+    def _channel_closed(self, channel: Any, error: Exception) -> None:
+        if not isinstance(error, ChannelClosedByBroker):
+            return  # the connection goes as a whole
+        self._channels -= 1
+        asked = self._asked.pop(channel.channel_number, None)
+        if asked is None:
+            return
+        batch, name = asked
+        batch.refused[name] = f"{error.reply_code} {error.reply_text}"
+        if batch.waiting and batch is self._batch:
+            self._open_channel()
+        batch.settle()
+
+
+def _describe(error: Exception) -> str:
+    """Type and text of an error; pika's connection errors nest their cause in args."""
+    cause: Any = error
+    while isinstance(cause, Exception) and cause.args and isinstance(cause.args[0], Exception):
+        cause = cause.args[0]
+    inner = getattr(cause, "exceptions", None)
+    if inner:
+        cause = getattr(inner[-1], "exception", inner[-1])
+    return f"{type(cause).__name__}: {cause}"[:200]

@@ -1,0 +1,208 @@
+"""Every metric of the exporter: name, type, labels, meaning and an example query.
+
+The families of a scrape and docs/metrics.md are both made from this list. Queue metrics have the
+names of RabbitMQ's own Prometheus plugin where the meaning is the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+
+Kind = Literal["gauge", "counter", "histogram", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. `name` is as it is exposed, so counters end in `_total`."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    example: str
+
+    def gauge(self) -> GaugeMetricFamily:
+        """An empty family of this gauge."""
+        return GaugeMetricFamily(self.name, self.help, labels=self.labels)
+
+    def counter(self) -> CounterMetricFamily:
+        """An empty family of this counter."""
+        return CounterMetricFamily(self.name, self.help, labels=self.labels)
+
+    def histogram(self) -> HistogramMetricFamily:
+        """An empty family of this histogram."""
+        return HistogramMetricFamily(self.name, self.help, labels=self.labels)
+
+    def info(self) -> InfoMetricFamily:
+        """An empty family of this information metric."""
+        return InfoMetricFamily(self.name.removesuffix("_info"), self.help)
+
+
+QUEUE_READY = Metric(
+    "rabbitmq_queue_messages_ready",
+    "gauge",
+    ("vhost", "queue"),
+    "Messages ready to be delivered, by passive declare: true at this instant",
+    'rabbitmq_queue_messages_ready{queue="video-queue"}',
+)
+QUEUE_CONSUMERS = Metric(
+    "rabbitmq_queue_consumers",
+    "gauge",
+    ("vhost", "queue"),
+    "Consumers of the queue, by passive declare",
+    "rabbitmq_queue_consumers == 0 and rabbitmq_queue_messages_ready > 0",
+)
+JOBS_PARKED = Metric(
+    "autoscaler_jobs_parked",
+    "gauge",
+    ("vhost", "queue"),
+    "Messages in the queue's dead-letter queue, `<queue>.dead`, waiting for a person",
+    "autoscaler_jobs_parked > 0",
+)
+IN_FLIGHT = Metric(
+    "autoscaler_jobs_in_flight",
+    "gauge",
+    ("queue",),
+    "Jobs in the hands of workers that are alive",
+    "autoscaler_jobs_in_flight",
+)
+STRANDED = Metric(
+    "autoscaler_jobs_stranded",
+    "gauge",
+    ("queue",),
+    "Jobs in the hands of workers whose heartbeats have stopped",
+    "autoscaler_jobs_stranded > 0",
+)
+WORKERS = Metric(
+    "autoscaler_workers",
+    "gauge",
+    ("queue", "state"),
+    "Workers by state: starting, idle, busy, draining, unhealthy; each counts once",
+    'sum by (queue) (autoscaler_workers{state!="unhealthy"})',
+)
+WORKER_STATE = Metric(
+    "autoscaler_worker_state",
+    "gauge",
+    ("queue", "worker", "state", "node", "task", "slot"),
+    "1 for the present state of each worker",
+    'autoscaler_worker_state{state="busy"}',
+)
+WORKER_SINCE = Metric(
+    "autoscaler_worker_state_since_seconds",
+    "gauge",
+    ("queue", "worker"),
+    "Unix time at which the worker's present state began",
+    "time() - autoscaler_worker_state_since_seconds",
+)
+WORKER_SEEN = Metric(
+    "autoscaler_worker_last_seen_seconds",
+    "gauge",
+    ("queue", "worker"),
+    "Unix time of the worker's last heartbeat, by the ledger's clock",
+    "time() - autoscaler_worker_last_seen_seconds",
+)
+WORKER_PROGRESS = Metric(
+    "autoscaler_worker_job_progress_ratio",
+    "gauge",
+    ("queue", "worker"),
+    "Progress, 0 to 1, of the job in the worker's hands; absent without a job",
+    "autoscaler_worker_job_progress_ratio",
+)
+JOBS_STARTED = Metric(
+    "autoscaler_jobs_started_total",
+    "counter",
+    ("queue",),
+    "First attempts at jobs that have begun",
+    "rate(autoscaler_jobs_started_total[5m]) * 60",
+)
+JOBS_REDELIVERED = Metric(
+    "autoscaler_jobs_redelivered_total",
+    "counter",
+    ("queue",),
+    "Further attempts at jobs that have begun",
+    "increase(autoscaler_jobs_redelivered_total[1h])",
+)
+JOBS = Metric(
+    "autoscaler_jobs_total",
+    "counter",
+    ("queue", "outcome"),
+    "Attempts that have ended, by outcome: done, retried, parked, requeued",
+    'rate(autoscaler_jobs_total{outcome="done"}[5m]) * 60',
+)
+JOB_DURATION = Metric(
+    "autoscaler_job_duration_seconds",
+    "histogram",
+    ("queue",),
+    "Time from the start of an attempt to the announcement of its result",
+    "histogram_quantile(0.95,"
+    " sum by (queue, le) (rate(autoscaler_job_duration_seconds_bucket[1h])))",
+)
+JOB_WAIT = Metric(
+    "autoscaler_job_wait_seconds",
+    "histogram",
+    ("queue",),
+    "Time from publishing to the first start, where the message carries a timestamp",
+    "histogram_quantile(0.95, sum by (queue, le) (rate(autoscaler_job_wait_seconds_bucket[1h])))",
+)
+WORKER_STARTUP = Metric(
+    "autoscaler_worker_startup_seconds",
+    "histogram",
+    ("queue",),
+    "Time from a worker's process start to its consuming",
+    "histogram_quantile(0.95,"
+    " sum by (queue, le) (rate(autoscaler_worker_startup_seconds_bucket[1d])))",
+)
+THRESHOLD = Metric(
+    "autoscaler_alert_threshold",
+    "gauge",
+    ("alert",),
+    "The value that the operator has set for an alert (ALERT_THRESHOLDS_CONFIG_PATH)",
+    "autoscaler_alert_threshold",
+)
+SOURCE_UP = Metric(
+    "autoscaler_source_up",
+    "gauge",
+    ("source",),
+    "1 when the source answered at this scrape: amqp, ledger, and management where configured",
+    "autoscaler_source_up == 0",
+)
+SOURCE_DURATION = Metric(
+    "autoscaler_source_duration_seconds",
+    "gauge",
+    ("source",),
+    "Time that the source took at this scrape",
+    "max_over_time(autoscaler_source_duration_seconds[1h])",
+)
+EXPORTER_QUEUES = Metric(
+    "autoscaler_exporter_queues",
+    "gauge",
+    (),
+    "Queues that the exporter is configured to read and knows of",
+    "autoscaler_exporter_queues",
+)
+EXPORTER_DURATION = Metric(
+    "autoscaler_exporter_scrape_duration_seconds",
+    "gauge",
+    (),
+    "Time that this scrape spent on reading all sources",
+    "autoscaler_exporter_scrape_duration_seconds",
+)
+BUILD = Metric(
+    "autoscaler_exporter_build_info",
+    "info",
+    ("version", "python"),
+    "Version of the exporter",
+    "autoscaler_exporter_build_info",
+)
+
+METRICS: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)

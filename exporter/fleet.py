@@ -1,0 +1,65 @@
+"""The fleet as the exporter reports it: records and the ledger's clock in, states out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from common.records import WorkerRecord, WorkerState
+
+UNHEALTHY = "unhealthy"
+STATES = (*(str(state) for state in WorkerState), UNHEALTHY)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One worker with the state that it counts in."""
+
+    record: WorkerRecord
+    state: str
+    since: datetime
+    """When that state began; for unhealthy, when it was last seen."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it was seen within the limit."""
+        return self.state != UNHEALTHY
+
+
+def members(
+    records: Iterable[WorkerRecord],
+    now: datetime,
+    *,
+    unhealthy_after_s: float,
+    forget_after_s: float,
+) -> list[Member]:
+    """The workers to report, by id. Those not seen for `forget_after_s` are left out."""
+    found = []
+    for record in sorted(records, key=lambda record: record.id):
+        silent_s = (now - record.last_seen).total_seconds()
+        if silent_s > forget_after_s:
+            continue
+        if silent_s > unhealthy_after_s:
+            found.append(Member(record, UNHEALTHY, record.last_seen))
+        else:
+            found.append(Member(record, str(record.status), record.status_since))
+    return found
+
+
+def in_flight(fleet: Iterable[Member]) -> int:
+    """Jobs in the hands of workers that are alive."""
+    return sum(member.healthy and member.record.has_job for member in fleet)
+
+
+def stranded(fleet: Iterable[Member]) -> int:
+    """Jobs in the hands of workers whose heartbeats have stopped."""
+    return sum(not member.healthy and member.record.has_job for member in fleet)
+
+
+def counts(fleet: Iterable[Member]) -> dict[str, int]:
+    """Workers per state; every state is there."""
+    result = dict.fromkeys(STATES, 0)
+    for member in fleet:
+        result[member.state] += 1
+    return result

@@ -1,0 +1,75 @@
+"""What the exporter is told: which queues, where the sources are, what counts as unhealthy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+
+from common.amqp import BrokerSettings
+from common.http import HttpSettings
+
+
+def _listed(value: Any) -> Any:
+    """A comma-separated text as a tuple; anything else as it is."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+
+
+class ExporterSettings(BrokerSettings, HttpSettings):
+    """Each field is set by the environment variable of its name in capitals."""
+
+    http_port: int = 9419
+    redis_url: SecretStr
+    """redis:// or rediss:// (TLS)."""
+    redis_ca_file: Path | None = None
+    redis_cert_file: Path | None = None
+    redis_key_file: Path | None = None
+    queues: Patterns = ("video-queue",)
+    """Names, or patterns with `*` and `?`, comma-separated. Patterns need `management_url`."""
+    queues_exclude: Patterns = ()
+    """Patterns of queues to leave out although `queues` names them."""
+    vhosts: Patterns = ()
+    """Virtual hosts, or patterns of them; default: the one in `rabbit_url`."""
+    management_url: SecretStr | None = None
+    """http(s)://user:password@host:port of the management API; default: not asked."""
+    management_ca_file: Path | None = None
+    management_cert_file: Path | None = None
+    management_key_file: Path | None = None
+    discovery_interval: Annotated[float, Field(ge=1, le=3600)] = 15.0
+    """Seconds between two listings of the queues that patterns are matched with."""
+    heartbeat_interval: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Seconds between two heartbeats of a worker (`worker.heartbeat_interval` of the plan)."""
+    unhealthy_after_heartbeats: Annotated[float, Field(ge=1)] = 3.0
+    """A worker is unhealthy when not seen for so many heartbeats."""
+    forget_after: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds after which a worker that is not seen is no longer reported."""
+    scrape_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
+    """Seconds for a scrape whose header gives no deadline."""
+    alert_thresholds_config_path: Path | None = None
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @field_validator("queues")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value:
+            raise ValueError("at least one queue name or pattern")
+        return value
+
+    @field_validator("redis_url", "management_url")
+    @classmethod
+    def _scheme(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        allowed = ("redis", "rediss") if info.field_name == "redis_url" else ("http", "https")
+        if value is not None and value.get_secret_value().partition("://")[0] not in allowed:
+            raise ValueError(f"a URL that begins with {' or '.join(f'{a}://' for a in allowed)}")
+        return value
+
+    @property
+    def unhealthy_after_s(self) -> float:
+        """Seconds without a heartbeat after which a worker is unhealthy."""
+        return self.heartbeat_interval * self.unhealthy_after_heartbeats
