@@ -6,7 +6,7 @@ Keys:
     autoscaler:drain:<worker>    string, a drain request, expires
     autoscaler:claim:<job_id>    hash worker, token; expires
     autoscaler:token             the fencing token counter
-    autoscaler:announced:<job>   string, set once the job's result is announced, expires
+    autoscaler:announced:<order> string, set once an order's result is announced, expires
     autoscaler:event:<id>        string, marks an event as counted, expires
     autoscaler:queues            set of queues that have counters
     autoscaler:counters:<queue>  hash of totals
@@ -197,6 +197,20 @@ class Ledger:
             token = self._claim(keys=[_claim_key(job_id), _TOKEN], args=[worker_id, ttl_s])
         return Claim(job_id, worker_id, int(token))
 
+    def holder(self, job_id: str) -> Claim | None:
+        """Who has the job at present, if anybody."""
+        with _wrapped():
+            fields = self._redis.hgetall(_claim_key(job_id))
+        if not fields:
+            return None
+        return Claim(job_id, fields["worker"], int(fields["token"]))
+
+    def worker(self, worker_id: str) -> WorkerRecord | None:
+        """One worker's record, or None when there is none that can be read."""
+        with _wrapped():
+            entry = self._redis.hget(WORKERS, worker_id)
+        return None if entry is None else _parse_worker(entry)
+
     def renew(self, claim: Claim, *, ttl_s: int) -> bool:
         """Keep the claim alive; False when a later delivery has taken the job."""
         with _wrapped():
@@ -207,15 +221,18 @@ class Ledger:
         with _wrapped():
             return bool(self._release(keys=[_claim_key(claim.job_id)], args=[claim.token]))
 
-    def mark_announced(self, job_id: str) -> bool:
-        """Note that the result is announced; False when that was noted before."""
-        with _wrapped():
-            return bool(self._redis.set(_announced_key(job_id), 1, nx=True, ex=ANNOUNCED_TTL_S))
+    def mark_announced(self, order: str) -> bool:
+        """Note that this order's result is announced; False when that was noted before.
 
-    def announced(self, job_id: str) -> bool:
-        """Whether the job's result is known to have been announced."""
+        An order is the job id, followed by the message id where the publisher gave one.
+        """
         with _wrapped():
-            return bool(self._redis.exists(_announced_key(job_id)))
+            return bool(self._redis.set(_announced_key(order), 1, nx=True, ex=ANNOUNCED_TTL_S))
+
+    def announced(self, order: str) -> bool:
+        """Whether this order's result is known to have been announced."""
+        with _wrapped():
+            return bool(self._redis.exists(_announced_key(order)))
 
     # Counters. An event id is counted once, however often it is reported.
 
@@ -268,8 +285,8 @@ def _claim_key(job_id: str) -> str:
     return f"{_PREFIX}claim:{job_id}"
 
 
-def _announced_key(job_id: str) -> str:
-    return f"{_PREFIX}announced:{job_id}"
+def _announced_key(order: str) -> str:
+    return f"{_PREFIX}announced:{order}"
 
 
 def _parse_worker(entry: str) -> WorkerRecord | None:
