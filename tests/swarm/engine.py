@@ -83,6 +83,13 @@ class Engine:
         return f"unix://{self.socket}"
 
     @property
+    def scratch(self) -> Path:
+        """A folder that goes with the engine."""
+        folder = self._run / "scratch"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
     def api(self) -> Any:
         """docker-py's low-level client."""
         return docker.APIClient(base_url=self.host, version="auto", timeout=120)

@@ -29,6 +29,7 @@ OFFICIAL = {
 PROGRAMS = ("exporter", "scaler", "worker", "gateway")
 _CA_BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 _MAX_AGE = "72h"
+_NO_APT_CACHES = 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n'
 
 
 def program_image(program: str, tag: str = "latest") -> str:
@@ -42,7 +43,7 @@ def build_base(engine: Engine) -> None:
         "/etc/pip-ca.crt": _CA_BUNDLE.read_text(),
         "/etc/pip.conf": "[global]\ncert = /etc/pip-ca.crt\n",
         # As in the official images: apt's own caches, tens of megabytes, are not kept.
-        "/etc/apt/apt.conf.d/docker-clean": 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n',
+        "/etc/apt/apt.conf.d/docker-clean": _NO_APT_CACHES,
     }
     digest = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
     ours = f"stand-in-base:{digest}"

@@ -1,0 +1,118 @@
+"""Services of minimal workers whose every end can be told apart: asked to leave (0), stopped by
+Swarm (7)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from engine import Engine, wait_until
+from images import BASE
+
+from scaler.orchestrators.swarm_engine import DirectEngine
+from scaler.orchestrators.swarm_state import ServiceView
+
+STOPPED_BY_SWARM = 7
+# USR1 stands for a granted drain request. A `slow` worker takes its time after SIGTERM.
+WORK = "trap 'exit 0' USR1; trap 'sleep {slow}; exit 7' TERM; sleep 100000 & wait; wait"
+
+
+class Crew:
+    """Workers on the engines of one Swarm, of which the first is the manager."""
+
+    def __init__(self, engines: Sequence[Engine]) -> None:
+        self.engines = list(engines)
+        self.manager = engines[0]
+        self.direct = DirectEngine(self.manager.host, min_grace_s=1.0)
+        self.exits: dict[str, int] = {}
+        """Exit code by container, as the engines told it."""
+        self._streams: list[Any] = []
+        self._made: list[str] = []
+
+    def __enter__(self) -> Crew:
+        for engine in self.engines:
+            stream = engine.api.events(decode=True, filters={"event": "die"})
+            self._streams.append(stream)
+            threading.Thread(target=self._listen, args=(stream,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for service in self._made:
+            self.manager.api.remove_service(service)
+        for stream in self._streams:
+            stream.close()
+        for engine in self.engines:
+            wait_until(partial(_none_left, engine), "containers ending")
+        self.direct.close()
+
+    def _listen(self, stream: Any) -> None:
+        for event in stream:
+            self.exits[event["id"]] = int(event["Actor"]["Attributes"]["exitCode"])
+
+    def create(self, name: str, replicas: int, *args: str, slow: float = 0) -> None:
+        """A service of `replicas` workers, made by the command line."""
+        self.manager.cli(
+            "service", "create", "--detach", "--name", name, "--replicas", str(replicas),
+            "--restart-condition", "on-failure", "--restart-delay", "500ms",
+            "--stop-grace-period", "20s", "--no-resolve-image", "--network", "host",
+            *args, BASE, "sh", "-c", WORK.format(slow=slow),
+        )  # fmt: skip
+        self.own(name)
+        self.settled(name)
+
+    def own(self, name: str) -> None:
+        """Remove this service, too, when the test ends."""
+        self._made.append(name)
+
+    def view(self, name: str) -> ServiceView:
+        """The service now."""
+        return self.direct.view(name)
+
+    def settled(self, name: str, running: int | None = None) -> ServiceView:
+        """The service once as many run as are asked for (or `running`)."""
+
+        def check() -> ServiceView | None:
+            seen = self.view(name)
+            wanted = seen.replicas - seen.dead if running is None else running
+            leaving = any(task.leaving for task in seen.tasks)
+            done = sum(slot.running for slot in seen.slots) == wanted and not leaving
+            return seen if done and len(seen.slots) == seen.replicas else None
+
+        found: ServiceView = wait_until(check, f"{name} settled: {self.describe(name)}")
+        return found
+
+    def describe(self, name: str) -> str:
+        """The service's tasks, for messages."""
+        tasks = self.view(name).tasks
+        return "; ".join(f"{t.slot}@{t.node[:5]} {t.state}/{t.desired} {t.error}" for t in tasks)
+
+    def running(self, name: str) -> set[str]:
+        """Ids of the tasks that run."""
+        return {slot.task for slot in self.view(name).slots if slot.running}
+
+    def leave(self, task: str) -> None:
+        """Have this worker leave by itself, as a drained one does, and await its empty slot."""
+        raw = self.manager.api.inspect_task(task)
+        container = raw["Status"]["ContainerStatus"]["ContainerID"]
+        host = next(e for e in self.engines if container in _ids(e))
+        host.api.kill(container, "USR1")
+        service = raw["ServiceID"]
+        wait_until(
+            lambda: any(slot.dead and slot.task == task for slot in self.view(service).slots),
+            f"{task} having left",
+        )
+
+
+def _none_left(engine: Engine) -> bool:
+    return not engine.api.containers(quiet=True)
+
+
+def _ids(engine: Engine) -> set[str]:
+    return {container["Id"] for container in engine.api.containers(quiet=True)}
+
+
+def spec_of(engine: Engine, service: str) -> Any:
+    """The service's spec as stored, without defaults."""
+    return engine.api.inspect_service(service)["Spec"]

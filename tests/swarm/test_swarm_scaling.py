@@ -1,0 +1,301 @@
+"""Scaling services of a real Swarm: the count alone, nobody stopped, people first."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+from crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
+from engine import Engine, EngineError, wait_until
+from images import BASE
+
+from scaler.orchestrators.base import OrchestratorError, WorkerSeen
+from scaler.orchestrators.swarm import Swarm, SwarmSettings
+from scaler.orchestrators.swarm_engine import DirectEngine, StaleVersionError
+from scaler.targets import Target
+
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
+
+
+def target(service: str, **knobs: Any) -> Target:
+    return Target(name=service, service=service, **knobs)
+
+
+def swarm_of(crew: Crew) -> Swarm:
+    return Swarm(SwarmSettings(), engine=crew.direct)
+
+
+def seen_by(crew: Crew, name: str, state: str = "idle") -> list[WorkerSeen]:
+    tasks = crew.running(name)
+    return [WorkerSeen(task, state, float(n), task=task) for n, task in enumerate(sorted(tasks))]
+
+
+def changed_paths(before: Any, after: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(set(before) | set(after))
+        parts = [changed_paths(before.get(k), after.get(k), f"{path}.{k}") for k in keys]
+        return [found for part in parts for found in part]
+    return [] if before == after else [path]
+
+
+STACK = """
+version: "3.8"
+services:
+  few:
+    image: {image}
+    command: ["sh", "-c", "{work}"]
+    deploy:
+      replicas: 2
+      restart_policy: {{condition: on-failure}}
+"""
+
+
+def by_cli(crew: Crew) -> str:
+    crew.manager.cli(
+        "service", "create", "--detach", "--no-resolve-image", "--name", "by-cli",
+        "--replicas", "2", BASE, "sh", "-c", WORK.format(slow=0),
+    )  # fmt: skip
+    return "by-cli"
+
+
+def by_cli_in_full(crew: Crew) -> str:
+    crew.manager.cli(
+        "service", "create", "--detach", "--no-resolve-image", "--name", "in-full",
+        "--replicas", "2", "--env", "A=1", "--label", "x=y", "--container-label", "c=d",
+        "--limit-memory", "64m", "--reserve-cpu", "0.01", "--update-failure-action", "rollback",
+        "--update-parallelism", "1", "--update-monitor", "1s", "--update-max-failure-ratio", "0.3",
+        "--rollback-delay", "1s", "--stop-grace-period", "5s", "--stop-signal", "TERM",
+        "--restart-condition", "on-failure", "--restart-max-attempts", "3", "--hostname", "h",
+        "--restart-window", "120s", "--mount", "type=tmpfs,target=/scratch", "--read-only",
+        "--health-cmd", "true", "--health-interval", "30s", "--log-driver", "json-file",
+        "--constraint", "node.role==manager", "--placement-pref", "spread=node.labels.zone",
+        "--ulimit", "nofile=1024:1024", "--cap-drop", "ALL", "--dns", "127.0.0.53",
+        BASE, "sh", "-c", WORK.format(slow=0),
+    )  # fmt: skip
+    return "in-full"
+
+
+def by_stack(crew: Crew) -> str:
+    folder = crew.manager.scratch
+    file = folder / "few.yml"
+    file.write_text(STACK.format(image=BASE, work=WORK.format(slow=0)))
+    crew.manager.cli("stack", "deploy", "--resolve-image", "never", "-c", str(file), "by-stack")
+    return "by-stack_few"
+
+
+def by_api(crew: Crew) -> str:
+    api = crew.manager.api
+    spec = {
+        "Name": "by-api",
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": BASE, "Command": ["sh", "-c", WORK.format(slow=0)]}
+        },
+        "Mode": {"Replicated": {"Replicas": 2}},
+    }
+    url = f"{api.base_url}/v{api.api_version}/services/create"
+    answer = api.post(url, data=json.dumps(spec), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 201, answer.text
+    return "by-api"
+
+
+@pytest.mark.parametrize("create", [by_cli, by_cli_in_full, by_stack, by_api])
+def test_a_scale_replaces_no_task_and_changes_the_count_alone(crew: Crew, create: Any) -> None:
+    name = create(crew)
+    crew.own(name)
+    crew.settled(name, running=2)
+    before, tasks = spec_of(crew.manager, name), crew.running(name)
+    crew.direct.set_replicas(crew.view(name), 4)
+    crew.settled(name, running=4)
+    assert tasks < crew.running(name)
+    assert changed_paths(before, spec_of(crew.manager, name)) == [".Mode.Replicated.Replicas"]
+
+
+def test_a_version_that_is_no_longer_true_is_refused(crew: Crew) -> None:
+    crew.create("stale", 1)
+    old = crew.view("stale")
+    crew.manager.cli("service", "update", "--detach", "--label-add", "by=person", "stale")
+    with pytest.raises(StaleVersionError):
+        crew.direct.set_replicas(old, 5)
+    assert swarm_of(crew).scale_up(target("stale"), 2) == "stale: replicas 1 -> 2"
+    assert spec_of(crew.manager, "stale")["Labels"] == {"by": "person"}
+
+
+def test_the_engine_itself_refuses_a_stale_version(crew: Crew) -> None:
+    """Between the last read and the post there is no window either."""
+    crew.create("late", 1)
+    old = crew.view("late")
+
+    class Between(DirectEngine):
+        def _request(self, method: str, path: str, **options: Any) -> Any:
+            if method == "POST":
+                crew.manager.cli("service", "update", "--detach", "--label-add", "by=me", "late")
+            return super()._request(method, path, **options)
+
+    with pytest.raises(StaleVersionError, match="out of sequence"):
+        Between(crew.manager.host, min_grace_s=1).set_replicas(old, 5)
+    assert crew.view("late").replicas == 1
+
+
+def test_idle_workers_leave_one_by_one_and_only_empty_slots_are_removed(crew: Crew) -> None:
+    crew.create("down", 7)
+    swarm, one = swarm_of(crew), target("down", min_workers=1)
+    dice = random.Random(4)
+    while len(crew.running("down")) > 1:
+        running = crew.running("down")
+        idle = [w for w in seen_by(crew, "down") if dice.random() < 0.7]
+        leavers = [worker.task for worker in swarm.victims(one, idle, 2)]
+        for task in dice.sample(leavers, len(leavers)):
+            crew.leave(task)
+        for _ in leavers:
+            wait_until(lambda: swarm.settle(one), "an empty slot given back")
+            wait_until(
+                lambda: len(crew.view("down").slots) == crew.view("down").replicas, "consistent"
+            )
+        crew.settled("down")
+        assert crew.running("down") == running - set(leavers)
+    assert crew.view("down").replicas == 1
+    assert set(crew.exits.values()) == {0}
+
+
+def test_dead_slots_count_as_replicas_and_a_raise_allows_for_them(crew: Crew) -> None:
+    crew.create("dead", 3)
+    swarm, one = swarm_of(crew), target("dead")
+    crew.leave(crew.view("dead").slots[0].task)
+    fleet = swarm.fleet(one, seen_by(crew, "dead"))
+    assert (fleet.replicas, fleet.running, fleet.dead, fleet.starting) == (3, 2, 1, 0)
+    assert swarm.scale_up(one, 4) == "dead: replicas 3 -> 5"
+    assert len(crew.settled("dead", running=4).slots) == 5
+    assert swarm.settle(one) == "dead: replicas 5 -> 4, an empty slot"
+    assert crew.settled("dead", running=4).dead == 0
+    assert STOPPED_BY_SWARM not in crew.exits.values()
+
+
+def test_no_update_while_a_task_finishes_after_sigterm(crew: Crew) -> None:
+    crew.create("term", 3, slow=6)
+    crew.manager.cli("service", "scale", "--detach", "term=2")
+    swarm, one = swarm_of(crew), target("term")
+    wait_until(lambda: any(task.leaving for task in crew.view("term").tasks), "SIGTERM sent")
+    fleet = swarm.fleet(one, [])
+    assert fleet.draining == 1
+    assert fleet.hold == "1 tasks finish their jobs after SIGTERM"
+    with pytest.raises(OrchestratorError, match="after SIGTERM"):
+        swarm.scale_up(one, 5)
+    assert swarm.settle(one) is None
+    assert not swarm.victims(one, seen_by(crew, "term"), 1)
+    crew.settled("term", running=2)
+    assert swarm.scale_up(one, 5) == "term: replicas 2 -> 5"
+    assert list(crew.exits.values()) == [STOPPED_BY_SWARM]
+
+
+def test_a_bad_rollout_during_a_burst_comes_back_to_the_good_image(crew: Crew) -> None:
+    crew.create(
+        "roll", 2, "--update-failure-action", "rollback", "--update-monitor", "2s",
+        "--update-parallelism", "1", "--update-max-failure-ratio", "0", "--rollback-monitor", "1s",
+    )  # fmt: skip
+    swarm, one = swarm_of(crew), target("roll")
+    crew.manager.cli(
+        "service", "update", "--detach", "--no-resolve-image", "--image", "no-such:image", "roll"
+    )
+    holds: set[str] = set()
+
+    def burst() -> bool:
+        """A controller that wants five workers throughout."""
+        try:
+            return swarm.scale_up(one, 5) == "roll: replicas 2 -> 5"
+        except OrchestratorError as error:
+            holds.add(str(error))
+            return False
+
+    wait_until(burst, "the burst answered", timeout_s=90)
+    crew.settled("roll", running=5)
+    image = spec_of(crew.manager, "roll")["TaskTemplate"]["ContainerSpec"]["Image"]
+    assert image == BASE
+    assert any("roll-out" in hold for hold in holds), holds
+
+
+def test_a_persons_update_racing_with_scaling_is_never_lost(crew: Crew) -> None:
+    crew.create("race", 2, "--update-parallelism", "0")
+    swarm, one = swarm_of(crew), target("race", max_workers=20)
+    dice = random.Random(50)
+    refused = scaled = 0
+    for number in range(50):
+        for _ in range(dice.randrange(3)):
+            try:
+                scaled += "->" in swarm.scale_up(one, dice.randrange(1, 4))
+            except OrchestratorError:
+                refused += 1
+        _person(crew.manager, "race", f"V{number}={number}")
+    environment = spec_of(crew.manager, "race")["TaskTemplate"]["ContainerSpec"]["Env"]
+    assert sorted(environment) == sorted(f"V{number}={number}" for number in range(50))
+
+
+def _person(engine: Engine, service: str, variable: str) -> None:
+    """Somebody at the command line, who tries again when told so."""
+    while True:
+        try:
+            engine.cli("service", "update", "--detach", "--env-add", variable, service)
+        except EngineError as error:
+            if "out of sequence" not in str(error):
+                raise
+        else:
+            return
+
+
+def test_what_stands_in_the_way_is_said(crew: Crew) -> None:
+    crew.create("way", 1)
+    swarm = swarm_of(crew)
+    update = ("service", "update", "--detach", "--no-resolve-image", "--update-order", "stop-first")
+    crew.manager.cli(*update, "--constraint-add", "node.labels.gpu==yes", "way")
+    _expect_obstacle(swarm, "way", "no suitable node")
+    crew.manager.cli(
+        *update, "--constraint-rm", "node.labels.gpu==yes", "--image", "not:here", "way"
+    )
+    _expect_obstacle(swarm, "way", "No such image")
+    crew.manager.cli(*update, "--image", BASE, "--args", "false", "way")
+    _expect_obstacle(swarm, "way", "failed in the last 120 s: task: non-zero exit (1)")
+
+
+def _expect_obstacle(swarm: Swarm, service: str, words: str) -> None:
+    def said() -> bool:
+        return words in (swarm.fleet(target(service), []).obstacle or "")
+
+    wait_until(said, f"obstacle {words!r}: {swarm.fleet(target(service), [])}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--restart-condition", "any"], "must be 'on-failure'"),
+        (["--restart-condition", "none"], "must be 'on-failure'"),
+        (["--stop-grace-period", "500ms"], "must be at least 1 s"),
+    ],
+)
+def test_a_service_whose_workers_cannot_leave_is_refused(
+    crew: Crew, flags: list[str], words: str
+) -> None:
+    crew.create("unfit", 1, *flags)
+    swarm = swarm_of(crew)
+    assert words in (swarm.fleet(target("unfit"), []).hold or "")
+    with pytest.raises(OrchestratorError, match=words):
+        swarm.scale_up(target("unfit"), 2)
+    assert crew.view("unfit").replicas == 1
+
+
+def test_a_stack_deploy_that_resets_the_count_is_mended_at_once(crew: Crew) -> None:
+    file = crew.manager.scratch / "reset.yml"
+    text = STACK.format(image=BASE, work=WORK.format(slow=0)).replace("replicas: 2", "replicas: 1")
+    file.write_text(text.replace("deploy:", "stop_grace_period: 20s\n    deploy:"))
+    deploy = ("stack", "deploy", "--resolve-image", "never", "-c", str(file), "reset")
+    crew.manager.cli(*deploy)
+    crew.own("reset_few")
+    swarm, one = swarm_of(crew), target("reset_few")
+    wait_until(lambda: crew.running("reset_few"), "the first worker")
+    swarm.scale_up(one, 4)
+    crew.settled("reset_few", running=4)
+    crew.manager.cli(*deploy)
+    assert crew.view("reset_few").replicas == 1
+    wait_until(lambda: not crew.view("reset_few").hold, "those stopped having ended")
+    assert swarm.scale_up(one, 4) == "reset_few: replicas 1 -> 4"
+    crew.settled("reset_few", running=4)
