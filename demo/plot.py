@@ -7,9 +7,9 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402 - the backend is chosen first
+import matplotlib.pyplot as plt
 
-from scaler.promql import Prometheus  # noqa: E402
+from scaler.promql import Prometheus
 
 _STATES = {"busy": "#2a9d5c", "idle": "#8fd0e8", "starting": "#f4c95d", "draining": "#b48ade"}
 

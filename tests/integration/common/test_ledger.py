@@ -1,0 +1,124 @@
+"""The ledger on a real Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from common.jobs import JobStatus, Status
+from common.ledger import WORKERS, Ledger, LedgerError
+from common.records import Outcome, WorkerRecord, WorkerState
+from demo.stack import Stack
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("ledger") / "stack") as stack:
+        yield stack.start("redis")
+
+
+@pytest.fixture
+def ledger(stack: Stack) -> Iterator[Ledger]:
+    ledger = Ledger.connect(stack.redis_url)
+    ledger._redis.flushall()
+    yield ledger
+    ledger.close()
+
+
+def record(ledger: Ledger, name: str, status: WorkerState = WorkerState.IDLE) -> WorkerRecord:
+    now = ledger.now()
+    return WorkerRecord(
+        id=name, queue="q", status=status, status_since=now, started_at=now, last_seen=now
+    )
+
+
+def test_workers_come_and_go(ledger: Ledger) -> None:
+    written = ledger.put_worker(record(ledger, "w1"))
+    assert ledger.workers() == [written]
+    ledger.remove_worker("w1")
+    assert ledger.workers() == []
+
+
+def test_foreign_entries_of_the_fleet_are_passed_over(ledger: Ledger) -> None:
+    ledger._redis.hset(WORKERS, "old", '{"id": "old", "status": "active"}')
+    ledger._redis.hset(WORKERS, "torn", "{")
+    written = ledger.put_worker(record(ledger, "w1"))
+    assert ledger.workers() == [written]
+
+
+def test_prune_forgets_the_dead_only(ledger: Ledger) -> None:
+    dead = record(ledger, "dead").model_copy(
+        update={"last_seen": ledger.now() - timedelta(seconds=100)}
+    )
+    ledger._redis.hset(WORKERS, "dead", dead.model_dump_json())
+    ledger.put_worker(record(ledger, "alive"))
+    assert ledger.prune(60) == 1
+    assert [worker.id for worker in ledger.workers()] == ["alive"]
+
+
+@pytest.mark.parametrize(
+    ("status", "granted"),
+    [
+        (WorkerState.IDLE, True),
+        (WorkerState.BUSY, False),
+        (WorkerState.STARTING, False),
+        (WorkerState.DRAINING, False),
+    ],
+)
+def test_only_the_idle_are_asked_to_leave(
+    ledger: Ledger, status: WorkerState, granted: bool
+) -> None:
+    ledger.put_worker(record(ledger, "w1", status))
+    assert ledger.request_drain("w1", "too many") is granted
+    request = ledger.drain_request("w1")
+    assert (request.reason if request else None) == ("too many" if granted else None)
+    ledger.withdraw_drain("w1")
+    assert ledger.drain_request("w1") is None
+
+
+def test_nobody_is_asked_who_is_not_there(ledger: Ledger) -> None:
+    assert not ledger.request_drain("nobody", "x")
+
+
+def test_the_newest_claim_wins(ledger: Ledger) -> None:
+    first = ledger.claim("job", "w1", ttl_s=60)
+    second = ledger.claim("job", "w2", ttl_s=60)
+    assert second.token > first.token
+    assert not ledger.renew(first, ttl_s=60)
+    assert ledger.renew(second, ttl_s=60)
+    assert not ledger.release(first)
+    assert ledger.release(second)
+
+
+def test_an_event_is_counted_once(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.count_started("q", "start-1", first=True, wait_s=7.0)
+        ledger.count_outcome("q", "end-1", Outcome.DONE, duration_s=33.5)
+    ledger.count_startup("q", "up-1", 1.4)
+    (counters,) = ledger.counters()
+    assert counters.started == 1
+    assert counters.outcomes[Outcome.DONE] == 1
+    assert counters.duration.count == 1
+    assert counters.duration.sum == pytest.approx(33.5)
+    assert dict(counters.duration.buckets)[30.0] == 0
+    assert dict(counters.duration.buckets)[45.0] == 1
+    assert counters.wait.count == 1
+    assert counters.startup.count == 1
+
+
+def test_status_is_stored_under_the_job_id(ledger: Ledger) -> None:
+    status = JobStatus(job_id="j1", status=Status.RENDERING, progress=0.5, stage="drawing")
+    ledger.put_status(status)
+    assert ledger.status("j1") == status
+    assert ledger.status("j2") is None
+    ledger._redis.set("j3", "not ours")
+    assert ledger.status("j3") is None
+
+
+def test_a_redis_that_is_away_is_a_ledger_error() -> None:
+    with pytest.raises(LedgerError, match="ledger"):
+        Ledger.connect("redis://127.0.0.1:9", timeout_s=0.2).workers()
