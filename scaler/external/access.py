@@ -1,0 +1,65 @@
+"""What was answered to whom: the access log and the ScaledObjects' metrics."""
+
+from __future__ import annotations
+
+from common.logs import get
+from scaler.external.answers import Answer
+from scaler.external.metrics import Objects, ObjectState
+from scaler.external.triggers import Reference
+
+_log = get("external-scaler.access")
+
+
+class Notes:
+    """Notes answers. `mode`: `changes` logs what differs from the last answer to the same
+    question of the same ScaledObject, `all` everything, `off` nothing."""
+
+    def __init__(self, objects: Objects, mode: str) -> None:
+        self._objects = objects
+        self._mode = mode
+
+    def value(self, method: str, ref: Reference, metric: str, answer: Answer) -> None:
+        """A value was answered."""
+        state = self._objects.state((ref.namespace, ref.name, metric))
+        if state is not None:
+            state.value, state.age_s, state.known = answer.value, answer.age_s, True
+        if self._news(state, method, answer.value):
+            self._line(method, ref, metric, "OK", answer.reason, value=answer.value)
+
+    def active(self, method: str, ref: Reference, metric: str, answer: Answer) -> None:
+        """An activity was answered."""
+        state = self._objects.state((ref.namespace, ref.name, metric))
+        if state is not None:
+            state.active, state.known = answer.active, True
+        if self._news(state, method, answer.active):
+            self._line(method, ref, metric, "OK", answer.reason, active=answer.active)
+
+    def refused(self, method: str, ref: Reference, metric: str, code: str, reason: str) -> None:
+        """A call ended in an error; `metric` is empty where the metadata did not say."""
+        state = self._objects.state((ref.namespace, ref.name, metric)) if metric else None
+        if state is not None:
+            state.known = False
+        if self._news(state, method, (code, reason)):
+            self._line(method, ref, metric, code, reason)
+
+    def _news(self, state: ObjectState | None, method: str, saying: object) -> bool:
+        if self._mode != "changes" or state is None:
+            return self._mode != "off"
+        news = state.said.get(method) != saying
+        state.said[method] = saying
+        return news
+
+    def _line(
+        self, method: str, ref: Reference, metric: str, code: str, reason: str, **more: object
+    ) -> None:
+        write = _log.info if code == "OK" else _log.warning
+        write(
+            "call",
+            method=method,
+            namespace=ref.namespace[:253],
+            scaled_object=ref.name[:253],
+            metric=metric,
+            code=code,
+            reason=reason,
+            **more,
+        )

@@ -1,0 +1,185 @@
+"""The shared view of Prometheus: each distinct query at most once a tick, however many ask.
+
+Queries are evaluated at multiples of the tick (the `time` parameter), so that replicas of this
+server, which ask at different moments, get the same answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from common.logs import get
+from scaler.external.errors import LimitError, UnknownValueError
+
+_IDLE_S = 600.0
+_log = get("external-scaler")
+
+
+class Source(Protocol):
+    """What queries are put to."""
+
+    async def number(self, promql: str, at: float) -> float:
+        """The value at that time. Raises UnknownValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A known value and the epoch second it was evaluated for."""
+
+    value: float
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """No value, and why; `last` is the last one known."""
+
+    reason: str
+    last: Sample | None
+
+
+Outcome = Sample | Missing
+Report = Callable[[str, float], None]
+"""Told the outcome (ok, unknown, failed) and the seconds of every query sent."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    query: str
+    at: float = 0.0
+    """The tick that `outcome` is of."""
+    outcome: Outcome | None = None
+    last: Sample | None = None
+    used: float = 0.0
+    slow: bool = False
+    fetch: asyncio.Task[Outcome] | None = None
+    watchers: set[asyncio.Event] = field(default_factory=set)
+
+
+class Upstream:
+    """Values of queries, fetched when asked for and, while a stream waits on them, every
+    `stream_tick_s`. Lives in one event loop."""
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        clock: Callable[[], float],
+        tick_s: float,
+        stream_tick_s: float,
+        max_queries: int,
+        max_parallel: int,
+        report: Report,
+    ) -> None:
+        self._source = source
+        self._clock = clock
+        self._tick_s = tick_s
+        self._stream_tick_s = stream_tick_s
+        self._max_queries = max_queries
+        self._report = report
+        self._entries: dict[str, _Entry] = {}
+        # Queries that did not come back in time last time share a quarter of the places, so
+        # that they can't keep the others waiting.
+        self._places = asyncio.Semaphore(max_parallel - max_parallel // 4)
+        self._slow_places = asyncio.Semaphore(max(1, max_parallel // 4))
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    async def get(self, query: str) -> Outcome:
+        """The outcome for the present tick. Raises LimitError when there are too many queries."""
+        now = self._clock()
+        entry = self._entry(query, now)
+        tick = _floor(now, self._tick_s)
+        # An outcome of the future is one from before the clock was set back.
+        if entry.outcome is not None and tick <= entry.at <= now:
+            return entry.outcome
+        return await asyncio.shield(self._fetch(entry, tick))
+
+    def known(self, query: str) -> Outcome | None:
+        """The outcome at hand, without asking; None when there was none yet."""
+        entry = self._entries.get(query)
+        return entry.outcome if entry else None
+
+    @contextmanager
+    def watch(self, queries: tuple[str, ...], event: asyncio.Event) -> Iterator[None]:
+        """Keep `queries` fresh and set `event` after each new outcome."""
+        entries = [self._entry(query, self._clock()) for query in queries]
+        for entry in entries:
+            entry.watchers.add(event)
+        try:
+            yield
+        finally:
+            for entry in entries:
+                entry.watchers.discard(event)
+
+    async def run(self) -> None:
+        """Refresh what is watched, and forget what is not asked for; until cancelled."""
+        while True:
+            now = self._clock()
+            tick = _floor(now, self._stream_tick_s)
+            for entry in self._entries.values():
+                if entry.watchers and entry.at != tick:
+                    entry.used = now
+                    self._fetch(entry, tick)
+            self._forget(now)
+            await asyncio.sleep(max(0.01, tick + self._stream_tick_s - self._clock()))
+
+    def _entry(self, query: str, now: float) -> _Entry:
+        entry = self._entries.get(query)
+        if entry is None:
+            if len(self._entries) >= self._max_queries:
+                raise LimitError(
+                    f"{self._max_queries} distinct queries are in use, which is the most allowed"
+                )
+            entry = self._entries[query] = _Entry(query)
+        entry.used = now
+        return entry
+
+    def _forget(self, now: float) -> None:
+        idle = [q for q, e in self._entries.items() if not e.watchers and now - e.used > _IDLE_S]
+        for query in idle:
+            del self._entries[query]
+
+    def _fetch(self, entry: _Entry, tick: float) -> asyncio.Task[Outcome]:
+        if entry.fetch is None:
+            entry.fetch = asyncio.get_running_loop().create_task(self._ask(entry, tick))
+        return entry.fetch
+
+    async def _ask(self, entry: _Entry, tick: float) -> Outcome:
+        try:
+            async with self._slow_places if entry.slow else self._places:
+                outcome = await self._outcome(entry, tick)
+            entry.at, entry.outcome = tick, outcome
+            for event in entry.watchers:
+                event.set()
+            return outcome
+        finally:
+            entry.fetch = None
+
+    async def _outcome(self, entry: _Entry, tick: float) -> Outcome:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        kind = "ok"
+        try:
+            entry.last = Sample(await self._source.number(entry.query, tick), tick)
+            return entry.last
+        except UnknownValueError as error:
+            kind = "unknown"
+            return Missing(str(error), entry.last)
+        except Exception as error:
+            kind = "failed"
+            _log.error("query failed", query=entry.query, error=repr(error))
+            return Missing(f"internal error: {type(error).__name__}", entry.last)
+        finally:
+            took = loop.time() - begun
+            entry.slow = took > 1.0 and kind != "ok"
+            self._report(kind, took)
+
+
+def _floor(now: float, step: float) -> float:
+    return now // step * step
