@@ -1,0 +1,85 @@
+"""Local workers as real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scaler.orchestrators.base import WorkerSeen
+from scaler.orchestrators.process import Process, ProcessSettings
+from scaler.targets import Target
+
+pytestmark = pytest.mark.integration
+TARGET = Target()
+
+
+def settings(folder: Path, code: str = "import time; time.sleep(60)") -> ProcessSettings:
+    return ProcessSettings(worker_command=f"{sys.executable} -c '{code}'", worker_state=folder)
+
+
+def pids(folder: Path) -> list[int]:
+    notes = sorted((folder / TARGET.name).glob("*.json"))
+    return [int(note.read_text().split('"pid": ')[1].split(",")[0]) for note in notes]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for pid in pids(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_fleet_is_what_was_started_and_a_new_scaler_finds_it(folder: Path) -> None:
+    first = Process(settings(folder))
+    assert first.fleet(TARGET, []).running == 0
+    first.scale_up(TARGET, 3)
+    assert first.fleet(TARGET, []).running == 3
+    second = Process(settings(folder))
+    assert second.fleet(TARGET, []).running == 3
+    second.scale_up(TARGET, 3)
+    assert len(pids(folder)) == 3
+
+
+def test_who_shows_itself_is_no_longer_starting_and_who_drains_does_not_count(
+    folder: Path,
+) -> None:
+    process = Process(settings(folder))
+    process.scale_up(TARGET, 3)
+    one, two, _ = pids(folder)
+    workers = [
+        WorkerSeen("a", "idle", 0.0, task=str(one)),
+        WorkerSeen("b", "draining", 0.0, task=str(two)),
+    ]
+    fleet = process.fleet(TARGET, workers)
+    assert (fleet.running, fleet.starting, fleet.draining) == (2, 1, 1)
+    process.scale_up(TARGET, 3)
+    assert len(pids(folder)) == 4
+
+
+def test_the_dead_are_forgotten(folder: Path) -> None:
+    process = Process(settings(folder))
+    process.scale_up(TARGET, 2)
+    os.kill(pids(folder)[0], signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while process.fleet(TARGET, []).running != 1:
+        assert time.monotonic() < deadline
+
+
+def test_workers_that_die_as_they_start_are_not_started_without_end(folder: Path) -> None:
+    process = Process(settings(folder, code="raise SystemExit(3)"))
+    process.scale_up(TARGET, 1)
+    deadline = time.monotonic() + 5
+    while process.fleet(TARGET, []).hold is None:
+        assert time.monotonic() < deadline
+    assert "die as they start" in str(process.fleet(TARGET, []).hold)
+
+
+def test_the_longest_idle_are_the_victims(folder: Path) -> None:
+    idle = [WorkerSeen(name, "idle", since) for name, since in (("a", 30.0), ("b", 10.0))]
+    assert [w.id for w in Process(settings(folder)).victims(TARGET, idle, 1)] == ["b"]

@@ -1,0 +1,267 @@
+"""The control loop over an orchestrator and a ledger in memory, with a clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from common.ledger import LedgerError
+from scaler.controller import Controller
+from scaler.decision import Memory
+from scaler.history import History
+from scaler.metrics import ScalerMetrics
+from scaler.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.promql import Prometheus
+from scaler.signals import Signals
+from scaler.targets import Target
+
+
+class World(Signals, Orchestrator):
+    """A queue and a fleet that obey at once; also the ledger that drains it."""
+
+    name = "process"
+
+    def __init__(self) -> None:
+        super().__init__(Prometheus("http://127.0.0.1:9"))
+        self.now = 1000.0
+        self.waiting = 0
+        self.states: dict[str, str] = {"w0": "idle"}
+        self.blind = False
+        self.hold: str | None = None
+        self.fleet_error = ""
+        self.ledger_down = False
+        self.started = 1
+        self.withdrawn: list[str] = []
+
+    # Signals
+
+    def observe(self, target: Target) -> Observation:
+        def known(value: float) -> Signal:
+            return Unknown("blind", "q") if self.blind else Known(value, 0.5, "q")
+
+        busy = list(self.states.values()).count("busy")
+        unknown = Unknown("no sample", "q")
+        return Observation(
+            waiting=known(self.waiting),
+            in_flight=known(busy),
+            busy=known(busy),
+            idle=known(list(self.states.values()).count("idle")),
+            arrival_rate=unknown,
+            burstiness=unknown,
+            mean_duration=unknown,
+            startup=known(2.0),
+            fleet=None,
+        )
+
+    def workers(self, target: Target) -> list[WorkerSeen] | None:
+        if self.blind:
+            return None
+        return [WorkerSeen(name, state, 0.0) for name, state in self.states.items()]
+
+    # Orchestrator
+
+    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+        if self.fleet_error:
+            raise OrchestratorError(self.fleet_error)
+        states = list(self.states.values())
+        running = len(states) - states.count("draining")
+        return Fleet(running, running, draining=states.count("draining"), hold=self.hold)
+
+    def scale_up(self, target: Target, running: int) -> str:
+        while len(self.states) < running:
+            self.states[f"w{self.started}"] = "idle"
+            self.started += 1
+        return f"raised to {running}"
+
+    def victims(
+        self, target: Target, idle: Sequence[WorkerSeen], count: int
+    ) -> Sequence[WorkerSeen]:
+        return idle[:count]
+
+    def settle(self, target: Target) -> str | None:
+        return None
+
+    # Ledger
+
+    def request_drain(self, worker_id: str, reason: str, *, ttl_s: int = 60) -> bool:
+        if self.ledger_down:
+            raise LedgerError("ledger: gone")
+        return self.states.get(worker_id) == "idle"
+
+    def withdraw_drain(self, worker_id: str) -> None:
+        self.withdrawn.append(worker_id)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def make(world: World, tmp_path: Path) -> Iterator[Callable[[], Controller]]:
+    opened = []
+
+    def build() -> Controller:
+        history = History(tmp_path, retention_s=3600)
+        opened.append(history)
+        return Controller(
+            [Target(max_workers=5)],
+            signals=world,
+            orchestrators={"process": world},
+            ledger=world,
+            history=history,
+            metrics=ScalerMetrics("test"),
+            recall=lambda _target, last, _now: last or Memory(),
+            clock=lambda: world.now,
+        )
+
+    yield build
+    for history in opened:
+        history.close()
+
+
+def cycles(controller: Controller, world: World, seconds: int) -> list[str]:
+    said = []
+    for _ in range(seconds):
+        world.now += 1
+        said += controller.cycle()
+    return said
+
+
+def test_a_burst_is_answered_at_once_and_to_the_maximum(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.waiting = 9
+    (said,) = cycles(controller, world, 1)
+    assert len(world.states) == 5
+    assert "max_workers" in said
+    assert "raised to 5" in said
+
+
+def test_idle_workers_are_asked_to_leave_after_a_while_and_busy_ones_never(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.states = {"w0": "busy", "w1": "idle", "w2": "idle"}
+    said = cycles(controller, world, 60)
+    asked = [line for line in said if "asked to leave" in line]
+    assert asked
+    assert all("w0" not in line.split("asked to leave")[1] for line in asked)
+    assert list(controller.workers("video-creator"))
+
+
+def test_a_drain_is_taken_back_when_work_comes(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.states = {"w0": "idle", "w1": "idle"}
+    while not any("asked to leave" in line for line in cycles(controller, world, 1)):
+        assert world.now < 1100
+    world.waiting = 2
+    cycles(controller, world, 1)
+    assert world.withdrawn
+    assert world.started == 1, "who is asked to leave is kept rather than another started"
+
+
+def test_blindness_holds_the_target_and_says_so(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.waiting = 4
+    cycles(controller, world, 1)
+    world.blind, world.waiting = True, 0
+    said = cycles(controller, world, 60)
+    assert all("unknown" in line for line in said)
+    assert len(world.states) == 4
+    cycle = controller.latest("video-creator")
+    assert cycle is not None
+    assert cycle.decision.replicas == 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda world: setattr(world, "hold", "a roll-out is under way"), "roll-out"),
+        (lambda world: setattr(world, "fleet_error", "the engine is away"), "engine is away"),
+    ],
+)
+def test_nothing_is_changed_while_the_orchestrator_forbids_or_fails(
+    world: World, make: Callable[[], Controller], spoil: Callable[[World], None], words: str
+) -> None:
+    controller = make()
+    spoil(world)
+    world.waiting = 4
+    (said,) = cycles(controller, world, 1)
+    assert words in said
+    assert world.states == {"w0": "idle"}
+
+
+def test_a_ledger_that_is_away_is_said_and_nobody_is_stopped(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.states = {"w0": "idle", "w1": "idle"}
+    world.ledger_down = True
+    said = cycles(controller, world, 60)
+    assert any("not applied: ledger: gone" in line for line in said)
+    assert len(world.states) == 2
+
+
+def test_a_fault_of_ours_does_not_end_the_loop(
+    world: World, make: Callable[[], Controller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = make()
+
+    def fail(*_: object) -> Fleet:
+        raise ZeroDivisionError("oops")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world, "fleet", fail)
+        (said,) = cycles(controller, world, 1)
+    assert "nothing was changed" in said
+    world.waiting = 3
+    cycles(controller, world, 1)
+    assert len(world.states) == 3
+
+
+def test_a_restarted_scaler_decides_as_the_one_before_would_have(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.waiting = 4
+    cycles(controller, world, 1)
+    world.waiting = 0
+    cycles(controller, world, 2)
+    again = make()
+    world.now += 1
+    again.cycle()
+    cycle = again.latest("video-creator")
+    assert cycle is not None
+    assert cycle.decision.replicas == 4
+
+
+def test_listeners_hear_of_every_cycle_until_they_leave(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    heard: list[float] = []
+    leave = controller.subscribe(lambda: heard.append(world.now))
+    cycles(controller, world, 2)
+    leave()
+    cycles(controller, world, 2)
+    assert heard == [1001.0, 1002.0]
+
+
+def test_history_keeps_the_sentence_and_the_inputs(
+    world: World, make: Callable[[], Controller]
+) -> None:
+    controller = make()
+    world.waiting = 2
+    cycles(controller, world, 1)
+    (kept,) = controller.history.decisions("video-creator")
+    assert kept["action"] == "up"
+    assert kept["applied"] == "raised to 2"

@@ -1,0 +1,63 @@
+"""Drain requests from asking to leaving or being taken back."""
+
+from __future__ import annotations
+
+from scaler.drain import UNANSWERED_AFTER_S, Drains
+from scaler.orchestrators.base import WorkerSeen
+
+
+class Ledger:
+    """Grants what `idle` holds."""
+
+    def __init__(self, idle: set[str]) -> None:
+        self.idle = idle
+        self.withdrawn: list[str] = []
+
+    def request_drain(self, worker_id: str, reason: str, *, ttl_s: int = 60) -> bool:
+        return worker_id in self.idle
+
+    def withdraw_drain(self, worker_id: str) -> None:
+        self.withdrawn.append(worker_id)
+
+
+def seen(name: str, state: str = "idle", since: float = 0.0) -> WorkerSeen:
+    return WorkerSeen(name, state, since)
+
+
+def test_only_granted_requests_are_pending() -> None:
+    drains = Drains(Ledger({"a"}))
+    assert drains.ask([seen("a"), seen("b")], "few jobs", 100) == ["a"]
+    assert drains.pending([seen("a"), seen("b")]) == {"a"}
+
+
+def test_who_shows_as_draining_is_pending_no_more() -> None:
+    drains = Drains(Ledger({"a"}))
+    drains.ask([seen("a")], "", 100)
+    assert drains.pending([seen("a", "draining")]) == set()
+
+
+def test_who_took_a_job_at_the_last_moment_keeps_it() -> None:
+    ledger = Ledger({"a"})
+    drains = Drains(ledger)
+    drains.ask([seen("a")], "", 100)
+    assert drains.review([seen("a", "busy", since=100.2)], 101) == ["a"]
+    assert ledger.withdrawn == ["a"]
+    assert drains.pending([seen("a", "busy")]) == set()
+
+
+def test_a_request_that_nobody_answers_is_taken_back() -> None:
+    ledger = Ledger({"a"})
+    drains = Drains(ledger)
+    drains.ask([seen("a")], "", 100)
+    assert drains.review([seen("a")], 100 + UNANSWERED_AFTER_S - 1) == []
+    assert drains.review([seen("a")], 100 + UNANSWERED_AFTER_S + 1) == ["a"]
+    assert ledger.withdrawn == ["a"]
+
+
+def test_who_has_left_is_forgotten_without_a_word() -> None:
+    ledger = Ledger({"a"})
+    drains = Drains(ledger)
+    drains.ask([seen("a")], "", 100)
+    assert drains.review([], 100 + UNANSWERED_AFTER_S + 1) == []
+    assert drains.pending([seen("a")]) == set()
+    assert ledger.withdrawn == []

@@ -1,0 +1,96 @@
+"""PromQL answers become known or unknown, never a silent 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+from promql_parser import parse
+
+from scaler.observation import Known, Signal, Unknown
+from scaler.promql import Prometheus, PrometheusError, Sample
+from scaler.signals import Signals, _combined, one_number, questions
+from scaler.targets import Target
+
+TARGET = Target(queue='odd "queue"\\')
+
+
+class Canned(Prometheus):
+    """Answers with what a function of the query gives."""
+
+    def __init__(self, answer: Callable[[str], list[Sample]]) -> None:
+        super().__init__("http://127.0.0.1:9")
+        self._answer = answer
+
+    def vector(self, query: str) -> list[Sample]:
+        return self._answer(query)
+
+
+def named(**values: float) -> list[Sample]:
+    return [Sample({"signal": name.replace("__", ":")}, value) for name, value in values.items()]
+
+
+def observe(samples: list[Sample]) -> Signal:
+    return Signals(Canned(lambda _: samples)).observe(TARGET).waiting
+
+
+def test_every_query_is_sound_promql() -> None:
+    asked = questions(TARGET)
+    for question in asked:
+        parse(question.query)
+    parse(_combined(asked))
+
+
+def test_a_fresh_number_is_known_with_its_age_and_query() -> None:
+    signal = observe(named(waiting=7, waiting__age=1.5))
+    assert isinstance(signal, Known)
+    assert (signal.value, signal.age_s) == (7, 1.5)
+    parse(signal.query)
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        ([], "no sample"),
+        (named(waiting=math.nan, waiting__age=1), "nan"),
+        (named(waiting=math.inf, waiting__age=1), "inf"),
+        (named(waiting=3, waiting__age=500), "500 s old"),
+        (named(waiting=3), "inf s old"),
+        (named(waiting=3, waiting__age=1) + named(waiting=4), "2 series"),
+    ],
+)
+def test_anything_else_is_unknown_with_the_reason(samples: list[Sample], reason: str) -> None:
+    signal = observe(samples)
+    assert isinstance(signal, Unknown)
+    assert reason in signal.reason
+
+
+def test_a_prometheus_that_is_away_makes_all_unknown_and_forgets_no_worker() -> None:
+    def refuse(_: str) -> list[Sample]:
+        raise PrometheusError("Prometheus at http://p is not reachable")
+
+    signals = Signals(Canned(refuse))
+    observation = signals.observe(TARGET)
+    assert isinstance(observation.waiting, Unknown)
+    assert "not reachable" in observation.waiting.reason
+    assert signals.workers(TARGET) is None
+
+
+def test_workers_told_of_by_two_exporters_count_once() -> None:
+    labels = {"worker": "w1", "state": "idle", "node": "n1", "task": "t1", "slot": "3"}
+    answer = [Sample({**labels, "instance": name}, 123.0) for name in ("a", "b")]
+    (worker,) = Signals(Canned(lambda _: answer)).workers(TARGET) or []
+    assert (worker.id, worker.state, worker.since, worker.slot) == ("w1", "idle", 123.0, "3")
+
+
+def test_an_operators_own_query_is_asked_as_it_is() -> None:
+    target = Target(policy="raw", query="sum(my_load)")  # type: ignore[arg-type]
+    answers = {"sum(my_load)": [Sample({}, 12.0)]}
+    observation = Signals(Canned(lambda query: answers.get(query, []))).observe(target)
+    assert dict(observation.extra)["query"] == Known(12.0, 0.0, "sum(my_load)")
+
+
+def test_one_number_wants_exactly_one() -> None:
+    assert one_number([Sample({}, 2.0)], "q") == Known(2.0, 0.0, "q")
+    assert isinstance(one_number([], "q"), Unknown)
