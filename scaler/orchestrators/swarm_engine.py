@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -97,7 +98,7 @@ class DirectEngine:
         if any(task.get("DesiredState") == "remove" for task in tasks):
             nodes = self._get("/nodes")
             down = [node["ID"] for node in nodes if node["Status"]["State"] != "ready"]
-        return view(service, tasks, min_grace_s=self._min_grace_s, down=down)
+        return view(service, tasks, min_grace_s=self._min_grace_s, now=time.time(), down=down)
 
     def _get(self, path: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Any:
         params = {"filters": json.dumps(filters)} if filters else {}

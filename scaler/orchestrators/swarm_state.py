@@ -20,6 +20,7 @@ _ROLLING = {
     "paused": "a roll-out is paused; continue it or roll it back first",
     "rollback_paused": "a rollback is paused; finish it first",
 }
+_BEGINS_WITHIN_S = 5.0
 _CRASH_LOOP = 3
 _CRASH_WINDOW_S = 120.0
 
@@ -79,11 +80,17 @@ def _epoch(text: str) -> float:
 
 
 def view(
-    service: Json, tasks: Sequence[Json], *, min_grace_s: float, down: Iterable[str] = ()
+    service: Json,
+    tasks: Sequence[Json],
+    *,
+    min_grace_s: float,
+    now: float,
+    down: Iterable[str] = (),
 ) -> ServiceView | None:
     """The service as one value; None when it is not of the replicated mode.
 
-    `min_grace_s`: how long a job may take; `down`: ids of the nodes that do not answer.
+    `min_grace_s`: how long a job may take; `now`: epoch seconds; `down`: ids of the nodes that do
+    not answer.
     """
     spec = service["Spec"]
     replicated = (spec.get("Mode") or {}).get("Replicated")
@@ -100,7 +107,7 @@ def view(
         hold=(
             _rolling(service)
             or _unfit(spec, min_grace_s)
-            or _about_to_roll(spec, tasks)
+            or _about_to_roll(service, tasks, now)
             or _leaving(parsed, set(down))
         ),
     )
@@ -111,13 +118,23 @@ def _rolling(service: Json) -> str | None:
     return f"{_ROLLING[state]} ({state})" if state in _ROLLING else None
 
 
-def _about_to_roll(spec: Json, tasks: Iterable[Json]) -> str | None:
-    """A changed template whose roll-out has not begun yet: scaling now would spoil its way back."""
-    template = spec.get("TaskTemplate")
+def _about_to_roll(service: Json, tasks: Iterable[Json], now: float) -> str | None:
+    """A changed template whose roll-out has not begun yet: scaling now would spoil its way back.
+
+    Swarm begins within a moment, so a difference that stays is none to Swarm.
+    """
+    if abs(now - _epoch(str(service.get("UpdatedAt") or ""))) > _BEGINS_WITHIN_S:
+        return None
+    template = _plain(service["Spec"].get("TaskTemplate") or {})
     for task in tasks:
-        if parse_task(task).live and task.get("Spec") != template:
+        if parse_task(task).live and _plain(task.get("Spec") or {}) != template:
             return "a roll-out is about to begin"
     return None
+
+
+def _plain(template: Json) -> dict[str, Any]:
+    """Without the one field that tasks do not repeat."""
+    return {name: value for name, value in template.items() if name != "Runtime"}
 
 
 def _unfit(spec: Json, min_grace_s: float) -> str | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import images
 import pytest
-from crew import Crew
-from engine import Engine, image_engine
+
+from tests.swarm import images
+from tests.swarm.crew import Crew
+from tests.swarm.engine import Engine, image_engine
 
 
 @pytest.fixture(scope="session")

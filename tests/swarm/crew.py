@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from engine import Engine, wait_until
-from images import BASE
-
 from scaler.orchestrators.swarm_engine import DirectEngine
 from scaler.orchestrators.swarm_state import ServiceView
+from tests.swarm.engine import Engine, wait_until
+from tests.swarm.images import BASE
 
 STOPPED_BY_SWARM = 7
 # USR1 stands for a granted drain request. A `slow` worker takes its time after SIGTERM.

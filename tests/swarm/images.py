@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from engine import CACHE, Engine, EngineError
+from tests.swarm.engine import CACHE, Engine, EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDINS = Path(__file__).resolve().parent / "standins"

@@ -7,14 +7,14 @@ import random
 from typing import Any
 
 import pytest
-from crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
-from engine import Engine, EngineError, wait_until
-from images import BASE
 
 from scaler.orchestrators.base import OrchestratorError, WorkerSeen
 from scaler.orchestrators.swarm import Swarm, SwarmSettings
 from scaler.orchestrators.swarm_engine import DirectEngine, StaleVersionError
 from scaler.targets import Target
+from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
+from tests.swarm.engine import Engine, EngineError, wait_until
+from tests.swarm.images import BASE
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
@@ -69,7 +69,7 @@ def by_cli_in_full(crew: Crew) -> str:
         "--rollback-delay", "1s", "--stop-grace-period", "5s", "--stop-signal", "TERM",
         "--restart-condition", "on-failure", "--restart-max-attempts", "3", "--hostname", "h",
         "--restart-window", "120s", "--mount", "type=tmpfs,target=/scratch", "--read-only",
-        "--health-cmd", "true", "--health-interval", "30s", "--log-driver", "json-file",
+        "--health-cmd", "true", "--health-interval", "1s", "--log-driver", "json-file",
         "--constraint", "node.role==manager", "--placement-pref", "spread=node.labels.zone",
         "--ulimit", "nofile=1024:1024", "--cap-drop", "ALL", "--dns", "127.0.0.53",
         BASE, "sh", "-c", WORK.format(slow=0),
