@@ -231,30 +231,23 @@ class Stack:
 
     def _alertmanager(self) -> Part:
         data = self._data("alertmanager")
+        secrets = data / "secrets"
+        secrets.mkdir(exist_ok=True)
+        (secrets / "alertmanager_webhook_url").write_text(self._alert_receiver_url)
         config = data / "alertmanager.yml"
-        config.write_text(
-            yaml.safe_dump(
-                {
-                    "route": {"receiver": "webhook", "group_wait": "1s", "group_interval": "5s"},
-                    "receivers": [
-                        {
-                            "name": "webhook",
-                            "webhook_configs": [{"url": self._alert_receiver_url}],
-                        }
-                    ],
-                }
-            )
-        )
         part = self._part(
             "alertmanager",
             [
+                "sh",
+                str(ROOT / "alertmanager/render.sh"),
+                str(config),
                 "prometheus-alertmanager",
                 f"--config.file={config}",
                 f"--storage.path={data / 'data'}",
                 f"--web.listen-address=127.0.0.1:{self.alertmanager_port}",
                 "--cluster.listen-address=",
             ],
-            {},
+            {"ALERT_SECRETS_DIR": str(secrets), "ALERT_GROUP_WAIT": "1s"},
         )
         part.ready = lambda: answers(f"{self.alertmanager_url}/-/ready")
         return part

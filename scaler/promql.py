@@ -86,7 +86,7 @@ class Prometheus:
         try:
             response = self._session.post(
                 f"{self.url}/api/v1/{endpoint}",
-                data={**arguments, "timeout": f"{self._timeout_s}s"},
+                data={**arguments, "timeout": self._timeout_s},
                 timeout=self._timeout_s,
             )
             content = response.json()
