@@ -41,13 +41,14 @@ def questions(target: Target) -> list[Question]:
     def slow(signal: str, selector: str) -> Question:
         return Question(signal, f"max({selector})", selector, SLOW_S)
 
-    rate5, rate10 = (f"queue:job_arrivals:rate{w}{{{where}}}" for w in ("5m", "10m"))
+    # The higher of the two windows: quick to see a rise, slow to believe a fall.
+    arrivals = f'{{__name__=~"queue:job_arrivals:rate(5|10)m",{where}}}'
     depth = f"rabbitmq_queue_messages_ready{{{where},vhost={quoted(target.vhost)}}}"
     return [
         fresh("waiting", depth),
         fresh("in_flight", f"autoscaler_jobs_in_flight{{{where}}}"),
         fresh("idle", f'autoscaler_workers{{{where},state="idle"}}'),
-        Question("arrival_rate", f"max({rate5} or {rate10})", f"({rate5} or {rate10})", SLOW_S),
+        slow("arrival_rate", arrivals),
         slow("burstiness", f"queue:job_arrivals:dispersion10m{{{where}}}"),
         slow("mean_duration", f"queue:job_duration_seconds:mean1h{{{where}}}"),
         slow("startup", f"queue:worker_startup_seconds:mean1h{{{where}}}"),
