@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -17,9 +18,10 @@ from common.http import Server
 from common.ledger import Ledger
 from common.settings import load, or_exit, read_yaml
 from exporter.collector import Exporter
+from exporter.management import Management
 from exporter.pages import routes
 from exporter.settings import ExporterSettings
-from exporter.thresholds import read_thresholds
+from exporter.thresholds import read_alert_settings
 
 _HELP = """Environment (each also as NAME_FILE, a file that holds the value):
   RABBIT_URL, REDIS_URL   where the sources are (required)
@@ -59,9 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.parse_args(arguments)
     given = or_exit(settings)
     logs.configure("exporter", given.log_level)
+    # A broker that is away is told of once, by the source, not at every try.
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
-        read_thresholds(given.alert_thresholds_config_path)
-        exporter = Exporter(given, _ledger(given))
+        read_alert_settings(given.alert_thresholds_config_path)
+        exporter = Exporter(given, _ledger(given), _management(given))
         server = Server(given, routes(exporter, given.scrape_timeout), name="exporter")
     except ConfigError as error:
         sys.stderr.write(f"invalid configuration: {error}\n")
@@ -85,6 +89,21 @@ def _ledger(given: ExporterSettings) -> Ledger:
     }
     options: dict[str, Any] = {name: str(path) for name, path in paths.items() if path}
     return Ledger.connect(given.redis_url.get_secret_value(), **options)
+
+
+def _management(given: ExporterSettings) -> Management | None:
+    if given.management_url is None:
+        return None
+    return Management(
+        given.management_url.get_secret_value(),
+        ca_file=_text(given.management_ca_file),
+        cert_file=_text(given.management_cert_file),
+        key_file=_text(given.management_key_file),
+    )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 if __name__ == "__main__":

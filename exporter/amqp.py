@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
@@ -18,9 +18,11 @@ from functools import partial
 from typing import Any
 
 import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import ChannelClosedByBroker
 
+from common.amqp import BrokerSettings, parameters
 from common.logs import get
+from exporter.selection import QueueName
 from exporter.sources import SourceError
 
 CHANNELS = 64
@@ -152,7 +154,8 @@ class QueueReader:
                 )
                 self._connection.ioloop.start()
                 self._connection.ioloop.close()
-            except (AMQPError, OSError) as error:
+            except Exception as error:
+                # Whatever it was, the next connection may do better, and the source shows down.
                 self._lost(error)
             self._stopping.wait(RECONNECT_S)
 
@@ -216,6 +219,51 @@ class QueueReader:
         if batch.waiting and batch is self._batch:
             self._open_channel()
         batch.settle()
+
+
+class Depths:
+    """The queues of all virtual hosts, a reader for each."""
+
+    def __init__(self, settings: BrokerSettings, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._readers: dict[str, QueueReader] = {}
+
+    def connect(self, vhosts: Iterable[str]) -> None:
+        """Connect to these already."""
+        for vhost in vhosts:
+            self._reader(vhost)
+
+    def close(self) -> None:
+        """Disconnect from all."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def problem(self) -> str | None:
+        """Why the queues cannot be read any more, or None."""
+        dead = [vhost for vhost, reader in self._readers.items() if not reader.alive]
+        return f"the connection thread of {dead} has died" if dead else None
+
+    def read(self, queues: Iterable[QueueName], until: float) -> dict[QueueName, Depth]:
+        """Depths of those of `queues` that exist; `until` is by the clock.
+
+        Raises SourceError when any virtual host fails: half a fleet's queues are no answer.
+        """
+        names: dict[str, list[str]] = {}
+        for queue in queues:
+            names.setdefault(queue.vhost, []).append(queue.name)
+        result: dict[QueueName, Depth] = {}
+        for vhost, wanted in names.items():
+            found = self._reader(vhost).read(wanted, until - self._clock())
+            result.update((QueueName(vhost, name), depth) for name, depth in found.items())
+        return result
+
+    def _reader(self, vhost: str) -> QueueReader:
+        if vhost not in self._readers:
+            given = parameters(self._settings, name="autoscaler-exporter")
+            given.virtual_host = vhost
+            self._readers[vhost] = QueueReader(given, clock=self._clock).start()
+        return self._readers[vhost]
 
 
 def _describe(error: Exception) -> str:

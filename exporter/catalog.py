@@ -67,6 +67,62 @@ JOBS_PARKED = Metric(
     "Messages in the queue's dead-letter queue, `<queue>.dead`, waiting for a person",
     "autoscaler_jobs_parked > 0",
 )
+QUEUE_UNACKED = Metric(
+    "rabbitmq_queue_messages_unacked",
+    "gauge",
+    ("vhost", "queue"),
+    "Messages delivered and not yet acknowledged, by the management API: seconds old",
+    'rabbitmq_queue_messages_unacked{queue="video-queue"}',
+)
+QUEUE_HEAD = Metric(
+    "rabbitmq_queue_head_message_timestamp",
+    "gauge",
+    ("vhost", "queue"),
+    "Unix time at which the oldest ready message was published, where it says so",
+    "time() - rabbitmq_queue_head_message_timestamp",
+)
+QUEUE_MEMORY = Metric(
+    "rabbitmq_queue_process_memory_bytes",
+    "gauge",
+    ("vhost", "queue"),
+    "Memory of the queue's process in the broker",
+    "topk(5, rabbitmq_queue_process_memory_bytes)",
+)
+QUEUE_PUBLISHED = Metric(
+    "rabbitmq_queue_messages_published_total",
+    "counter",
+    ("vhost", "queue"),
+    "Messages that came into the queue",
+    "rate(rabbitmq_queue_messages_published_total[5m])",
+)
+QUEUE_DELIVERED = Metric(
+    "rabbitmq_queue_messages_delivered_total",
+    "counter",
+    ("vhost", "queue"),
+    "Messages delivered to consumers that acknowledge automatically",
+    "rate(rabbitmq_queue_messages_delivered_total[5m])",
+)
+QUEUE_DELIVERED_ACK = Metric(
+    "rabbitmq_queue_messages_delivered_ack_total",
+    "counter",
+    ("vhost", "queue"),
+    "Messages delivered to consumers that acknowledge by themselves",
+    "rate(rabbitmq_queue_messages_delivered_ack_total[5m])",
+)
+QUEUE_ACKED = Metric(
+    "rabbitmq_queue_messages_acked_total",
+    "counter",
+    ("vhost", "queue"),
+    "Messages that consumers have acknowledged",
+    "rate(rabbitmq_queue_messages_acked_total[5m])",
+)
+QUEUE_REDELIVERED = Metric(
+    "rabbitmq_queue_messages_redelivered_total",
+    "counter",
+    ("vhost", "queue"),
+    "Messages delivered once more",
+    "increase(rabbitmq_queue_messages_redelivered_total[1h])",
+)
 IN_FLIGHT = Metric(
     "autoscaler_jobs_in_flight",
     "gauge",
@@ -160,6 +216,34 @@ WORKER_STARTUP = Metric(
     "histogram_quantile(0.95,"
     " sum by (queue, le) (rate(autoscaler_worker_startup_seconds_bucket[1d])))",
 )
+SLO_JOBS = Metric(
+    "autoscaler_slo_jobs_total",
+    "counter",
+    ("queue",),
+    "Jobs begun whose waiting time is known: what the SLO is measured on",
+    "increase(autoscaler_slo_jobs_total[1d])",
+)
+SLO_LATE = Metric(
+    "autoscaler_slo_late_jobs_total",
+    "counter",
+    ("queue",),
+    "Those of them that waited longer than autoscaler_slo_start_seconds",
+    "increase(autoscaler_slo_late_jobs_total[1d]) / increase(autoscaler_slo_jobs_total[1d])",
+)
+SLO_SECONDS = Metric(
+    "autoscaler_slo_start_seconds",
+    "gauge",
+    (),
+    "Jobs are to start within so many seconds of their publishing (slo.start_within_seconds)",
+    "autoscaler_slo_start_seconds",
+)
+SLO_OBJECTIVE = Metric(
+    "autoscaler_slo_objective_ratio",
+    "gauge",
+    (),
+    "The share of jobs that are to start in time (slo.objective)",
+    "1 - autoscaler_slo_objective_ratio",
+)
 THRESHOLD = Metric(
     "autoscaler_alert_threshold",
     "gauge",
@@ -171,7 +255,8 @@ SOURCE_UP = Metric(
     "autoscaler_source_up",
     "gauge",
     ("source",),
-    "1 when the source answered at this scrape: amqp, ledger, and management where configured",
+    "1 when the source answered at this scrape: amqp, ledger; where in use, management, listing;"
+    " thresholds for the file",
     "autoscaler_source_up == 0",
 )
 SOURCE_DURATION = Metric(

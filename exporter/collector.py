@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from typing import Any
 
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from common.amqp import parameters
+from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import QueueCounters
-from exporter import catalog
-from exporter.amqp import Depth, QueueReader
+from exporter.amqp import Depths
+from exporter.directory import Directory
 from exporter.families import (
-    DEAD_SUFFIX,
+    alert_families,
     counter_families,
+    detail_families,
     fleet_families,
+    own_families,
     queue_families,
+    slo_families,
     source_families,
-    threshold_family,
 )
 from exporter.fleet import Member, members
-from exporter.selection import QueueName, Selection
+from exporter.management import Details, Management
+from exporter.selection import DEAD_SUFFIX, QueueName, Selection
 from exporter.settings import ExporterSettings
-from exporter.sources import Reading, Source, SourceError
-from exporter.thresholds import read_thresholds
+from exporter.sources import Pending, Reading, Source, SourceError
+from exporter.thresholds import AlertSettings, read_alert_settings
 
-# Of the time that is left, what the queues may take; the ledger is read after them.
-_QUEUES_SHARE = 0.6
+# Of the scrape's time: what waiting for the very first listing may take, and by when the queues
+# must have answered; the ledger is read after them.
+_LISTING_SHARE = 0.4
+_QUEUES_SHARE = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,72 +55,71 @@ class Exporter:
         self,
         settings: ExporterSettings,
         ledger: Ledger,
+        management: Management | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Raises ConfigError for patterns without a management API to list queues with."""
         self._settings = settings
         self._ledger = ledger
+        self._management = management
         self._clock = clock
         vhosts = settings.vhosts or (parameters(settings, name="").virtual_host,)
         self._selection = Selection(settings.queues, settings.queues_exclude, vhosts)
-        self._readers: dict[str, QueueReader] = {}
-        self._amqp: Source[dict[QueueName, Depth]] = Source("amqp", clock=clock)
-        self._fleet: Source[LedgerView] = Source("ledger", clock=clock)
+        self._directory = None
+        if self._selection.needs_listing:
+            if management is None:
+                raise ConfigError("MANAGEMENT_URL", None, "a URL, as QUEUES or VHOSTS has patterns")
+            self._directory = Directory(management, settings.discovery_interval, clock=clock)
+        self._depths = Depths(settings, clock)
+        self._sources: dict[str, Source[Any]] = {
+            name: Source(name, clock=clock)
+            for name in ("amqp", "management", "ledger", "thresholds")
+        }
 
     def start(self) -> Exporter:
         """Connect to the broker; the ledger connects when it is read."""
-        for queue in self._selection.named():
-            self._reader(queue.vhost)
+        self._depths.connect({queue.vhost for queue in self._selection.named()})
+        if self._directory is not None:
+            self._directory.start()
         return self
 
     def close(self) -> None:
         """Disconnect."""
-        for reader in self._readers.values():
-            reader.close()
-        self._amqp.close()
-        self._fleet.close()
+        if self._directory is not None:
+            self._directory.close()
+        if self._management is not None:
+            self._management.close()
+        self._depths.close()
+        self._ledger.close()
+        for source in self._sources.values():
+            source.close()
 
     def problem(self) -> str | None:
         """Why the exporter cannot go on, or None."""
-        dead = [vhost for vhost, reader in self._readers.items() if not reader.alive]
-        return f"the connection thread of {dead} has died" if dead else None
+        return self._depths.problem()
 
     def collect(self, budget_s: float) -> Iterator[Family]:
         """The families of one scrape that may take `budget_s` seconds."""
         began = self._clock()
-        deadline = began + budget_s
-        queues = self._selection.named()
+        readings: dict[str, Reading[Any]] = {}
+        queues = self._queues(readings, budget_s * _LISTING_SHARE)
         # Queues first, ledger second: a job on its way from one to the other is seen twice at
         # worst, never not at all.
-        until = began + budget_s * _QUEUES_SHARE
-        depths = self._amqp.begin(lambda: self._depths(queues, until)).result(until)
-        ledger = self._fleet.begin(self._view).result(deadline)
-        readings: dict[str, Reading[Any]] = {"amqp": depths, "ledger": ledger}
-        names = [queue.name for queue in queues]
-        if depths.value is not None:
-            yield from queue_families(depths.value)
-        if ledger.value is not None:
-            yield from fleet_families(ledger.value.fleet, names)
-            yield from counter_families(ledger.value.counters, names)
-        yield threshold_family(read_thresholds(self._settings.alert_thresholds_config_path))
+        until, deadline = began + budget_s * _QUEUES_SHARE, began + budget_s
+        details = self._begin_details(queues, deadline)
+        read_depths = partial(self._depths.read, queues, until)
+        readings["amqp"] = self._sources["amqp"].begin(read_depths).result(until)
+        readings["ledger"] = self._sources["ledger"].begin(self.view).result(deadline)
+        readings["thresholds"] = self._sources["thresholds"].begin(self._alerts).result(deadline)
+        if details is not None:
+            readings["management"] = details.result(deadline)
+        yield from self._families(queues, readings)
         yield from source_families(readings)
-        yield from self._own_families(len(queues), self._clock() - began)
-
-    def _own_families(self, queues: int, duration_s: float) -> Iterator[Family]:
-        count, duration = catalog.EXPORTER_QUEUES.gauge(), catalog.EXPORTER_DURATION.gauge()
-        count.add_metric((), queues)
-        duration.add_metric((), duration_s)
-        build = catalog.BUILD.info()
-        build.add_metric(
-            (), {"version": version("rabbitreels-autoscaler"), "python": platform.python_version()}
-        )
-        yield from (count, duration, build)
+        yield from own_families(len(queues), self._clock() - began)
 
     def view(self) -> LedgerView:
         """The ledger as it is now. Raises LedgerError."""
-        return self._view()
-
-    def _view(self) -> LedgerView:
         records, counters = self._ledger.workers(), self._ledger.counters()
         fleet = members(
             records,
@@ -125,28 +129,50 @@ class Exporter:
         )
         return LedgerView(fleet, counters)
 
-    def _depths(self, queues: Sequence[QueueName], until: float) -> dict[QueueName, Depth]:
-        result: dict[QueueName, Depth] = {}
-        problem = None
-        for vhost in sorted({queue.vhost for queue in queues}):
-            names = [queue.name for queue in queues if queue.vhost == vhost]
-            names += [f"{name}{DEAD_SUFFIX}" for name in names if not name.endswith(DEAD_SUFFIX)]
-            try:
-                found = self._reader(vhost).read(names, until - self._clock())
-            except SourceError as error:
-                problem = error
-                continue
-            result.update((QueueName(vhost, name), depth) for name, depth in found.items())
-        if problem is not None:
-            raise problem
-        return result
+    def _queues(self, readings: dict[str, Reading[Any]], timeout_s: float) -> list[QueueName]:
+        if self._directory is None:
+            return self._selection.resolve(())
+        readings["listing"] = listing = self._directory.reading(timeout_s)
+        return self._selection.resolve(listing.value or ())
 
-    def _reader(self, vhost: str) -> QueueReader:
-        if vhost not in self._readers:
-            given = parameters(self._settings, name="autoscaler-exporter")
-            given.virtual_host = vhost
-            self._readers[vhost] = QueueReader(given, clock=self._clock).start()
-        return self._readers[vhost]
+    def _begin_details(
+        self, queues: Sequence[QueueName], deadline: float
+    ) -> Pending[dict[QueueName, Details]] | None:
+        if self._management is None:
+            return None
+        asked = [queue for queue in queues if not queue.name.endswith(DEAD_SUFFIX)]
+        management, patterns = self._management, self._settings.queues
+
+        def read() -> dict[QueueName, Details]:
+            return management.details(asked, patterns, deadline - self._clock())
+
+        return self._sources["management"].begin(read)
+
+    def _families(
+        self, queues: Sequence[QueueName], readings: Mapping[str, Reading[Any]]
+    ) -> Iterator[Family]:
+        depths, ledger = readings["amqp"].value, readings["ledger"].value
+        alerts = readings["thresholds"].value
+        details = readings["management"].value if "management" in readings else None
+        names = {queue.name for queue in queues if not queue.name.endswith(DEAD_SUFFIX)}
+        named = {queue.name for queue in self._selection.named()}
+        if depths is not None:
+            yield from queue_families(depths)
+        if details is not None:
+            yield from detail_families(details)
+        if ledger is not None:
+            yield from fleet_families(ledger.fleet, names, named)
+            yield from counter_families(ledger.counters, names, named)
+        if alerts is not None:
+            yield from alert_families(alerts)
+        if ledger is not None and alerts is not None:
+            yield from slo_families(ledger.counters, named, alerts.start_within_s)
+
+    def _alerts(self) -> AlertSettings:
+        try:
+            return read_alert_settings(self._settings.alert_thresholds_config_path)
+        except ConfigError as error:
+            raise SourceError(str(error)) from error
 
 
 class Scrape(Collector):

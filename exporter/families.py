@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import math
+import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from common.records import (
-    DURATION_BUCKETS,
-    STARTUP_BUCKETS,
-    WAIT_BUCKETS,
-    Histogram,
-    Outcome,
-    QueueCounters,
-)
+from common.records import Histogram, Outcome, QueueCounters
 from exporter import catalog
 from exporter.amqp import Depth
 from exporter.fleet import Member, counts, in_flight, stranded
-from exporter.selection import QueueName
+from exporter.management import Details
+from exporter.selection import DEAD_SUFFIX, QueueName
 from exporter.sources import Reading
+from exporter.thresholds import AlertSettings
 
-DEAD_SUFFIX = ".dead"
+_VERSION = version("rabbitreels-autoscaler")
 
 
 def queue_families(depths: Mapping[QueueName, Depth]) -> Iterator[Family]:
@@ -40,16 +37,51 @@ def queue_families(depths: Mapping[QueueName, Depth]) -> Iterator[Family]:
     yield from (ready, consumers, parked)
 
 
-def fleet_families(fleet: Sequence[Member], queues: Iterable[str]) -> Iterator[Family]:
-    """Workers and jobs in flight. Every one of `queues` is there, if only with zeros."""
-    by_queue: dict[str, list[Member]] = {queue: [] for queue in queues}
+def detail_families(details: Mapping[QueueName, Details]) -> Iterator[Family]:
+    """What the management API adds; a value that it did not give is absent."""
+    unacked, head = catalog.QUEUE_UNACKED.gauge(), catalog.QUEUE_HEAD.gauge()
+    memory = catalog.QUEUE_MEMORY.gauge()
+    totals = {name: metric.counter() for name, metric in _TOTALS.items()}
+    for queue, known in details.items():
+        labels = (queue.vhost, queue.name)
+        for family, value in (
+            (unacked, known.unacked),
+            (head, known.head_timestamp),
+            (memory, known.memory_bytes),
+        ):
+            if value is not None:
+                family.add_metric(labels, value)
+        for name, total in (known.totals or {}).items():
+            totals[name].add_metric(labels, total)
+    yield from (unacked, head, memory, *totals.values())
+
+
+_TOTALS = {
+    "publish": catalog.QUEUE_PUBLISHED,
+    "deliver": catalog.QUEUE_DELIVERED_ACK,
+    "deliver_no_ack": catalog.QUEUE_DELIVERED,
+    "ack": catalog.QUEUE_ACKED,
+    "redeliver": catalog.QUEUE_REDELIVERED,
+}
+
+
+def fleet_families(
+    fleet: Sequence[Member], queues: Iterable[str], named: Iterable[str]
+) -> Iterator[Family]:
+    """Workers and jobs in flight.
+
+    No worker with a job of a queue is 0 jobs in flight: the ledger answered. Zeros by state are
+    given for the `named` queues only, as `queues` may be ten thousand.
+    """
+    by_queue: dict[str, list[Member]] = {queue: [] for queue in named}
     for member in fleet:
         by_queue.setdefault(member.record.queue, []).append(member)
     flying, lost, workers = (
         metric.gauge() for metric in (catalog.IN_FLIGHT, catalog.STRANDED, catalog.WORKERS)
     )
+    for queue in sorted({*queues, *by_queue}):
+        flying.add_metric((queue,), in_flight(by_queue.get(queue, ())))
     for queue, crew in sorted(by_queue.items()):
-        flying.add_metric((queue,), in_flight(crew))
         lost.add_metric((queue,), stranded(crew))
         for state, count in counts(crew).items():
             workers.add_metric((queue, state), count)
@@ -72,48 +104,66 @@ def _worker_families(fleet: Sequence[Member]) -> Iterator[Family]:
     yield from (state, since, seen, progress)
 
 
-def counter_families(counters: Iterable[QueueCounters], queues: Iterable[str]) -> Iterator[Family]:
+def counter_families(
+    counters: Iterable[QueueCounters], queues: Iterable[str], named: Iterable[str]
+) -> Iterator[Family]:
     """The ledger's totals.
 
     A queue that the ledger answered for and has no entry of has had no events: 0 is the truth
-    there, and lets rates see the first event.
+    there, and lets rates see the first event. Of the queues that are not `named` only the start
+    of jobs is told so, which demand needs; there may be ten thousand of them.
     """
-    totals = {queue: QueueCounters(queue) for queue in queues}
+    totals = {queue: QueueCounters(queue) for queue in named}
     totals.update((total.queue, total) for total in counters)
     started, again = catalog.JOBS_STARTED.counter(), catalog.JOBS_REDELIVERED.counter()
     ended = catalog.JOBS.counter()
     duration, wait = catalog.JOB_DURATION.histogram(), catalog.JOB_WAIT.histogram()
     startup = catalog.WORKER_STARTUP.histogram()
+    for queue in sorted({*queues, *totals}):
+        started.add_metric((queue,), totals[queue].started if queue in totals else 0)
     for queue, total in sorted(totals.items()):
-        started.add_metric((queue,), total.started)
         again.add_metric((queue,), total.redelivered)
         for outcome in Outcome:
             ended.add_metric((queue, str(outcome)), total.outcomes.get(outcome, 0))
-        _add(duration, queue, total.duration, DURATION_BUCKETS)
-        _add(wait, queue, total.wait, WAIT_BUCKETS)
-        _add(startup, queue, total.startup, STARTUP_BUCKETS)
+        _add(duration, queue, total.duration)
+        _add(wait, queue, total.wait)
+        _add(startup, queue, total.startup)
     yield from (started, again, ended, duration, wait, startup)
 
 
-def _add(
-    family: HistogramMetricFamily, queue: str, histogram: Histogram, bounds: Sequence[float]
-) -> None:
-    empty = tuple((float(bound), 0) for bound in (*bounds, float("inf")))
-    buckets = histogram.buckets or empty
-    rows = [(_le(bound), float(count)) for bound, count in buckets]
-    family.add_metric((queue,), rows, sum_value=histogram.sum)
+def _add(family: HistogramMetricFamily, queue: str, histogram: Histogram) -> None:
+    if histogram.buckets:
+        rows = [(_le(bound), float(count)) for bound, count in histogram.buckets]
+        family.add_metric((queue,), rows, sum_value=histogram.sum)
 
 
 def _le(bound: float) -> str:
     return "+Inf" if math.isinf(bound) else str(float(bound))
 
 
-def threshold_family(values: Mapping[str, float]) -> Family:
-    """The alert thresholds in force."""
-    family = catalog.THRESHOLD.gauge()
-    for alert, value in values.items():
-        family.add_metric((alert,), value)
-    return family
+def slo_families(
+    counters: Iterable[QueueCounters], queues: Iterable[str], start_within_s: float
+) -> Iterator[Family]:
+    """Jobs that the SLO counts, and those that came late; `start_within_s` is a bucket's bound."""
+    jobs, late = catalog.SLO_JOBS.counter(), catalog.SLO_LATE.counter()
+    totals = dict.fromkeys(queues, Histogram((), 0.0))
+    totals.update((total.queue, total.wait) for total in counters)
+    for queue, wait in sorted(totals.items()):
+        in_time = dict(wait.buckets).get(start_within_s, 0)
+        jobs.add_metric((queue,), wait.count)
+        late.add_metric((queue,), wait.count - in_time)
+    yield from (jobs, late)
+
+
+def alert_families(settings: AlertSettings) -> Iterator[Family]:
+    """The alert thresholds and the objective in force."""
+    thresholds = catalog.THRESHOLD.gauge()
+    for alert, value in settings.thresholds.items():
+        thresholds.add_metric((alert,), value)
+    seconds, objective = catalog.SLO_SECONDS.gauge(), catalog.SLO_OBJECTIVE.gauge()
+    seconds.add_metric((), settings.start_within_s)
+    objective.add_metric((), settings.objective)
+    yield from (thresholds, seconds, objective)
 
 
 def source_families(readings: Mapping[str, Reading[Any]]) -> Iterator[Family]:
@@ -123,3 +173,13 @@ def source_families(readings: Mapping[str, Reading[Any]]) -> Iterator[Family]:
         up.add_metric((name,), 0 if reading.error else 1)
         duration.add_metric((name,), reading.duration_s)
     yield from (up, duration)
+
+
+def own_families(queues: int, duration_s: float) -> Iterator[Family]:
+    """The exporter about itself."""
+    count, duration = catalog.EXPORTER_QUEUES.gauge(), catalog.EXPORTER_DURATION.gauge()
+    count.add_metric((), queues)
+    duration.add_metric((), duration_s)
+    build = catalog.BUILD.info()
+    build.add_metric((), {"version": _VERSION, "python": platform.python_version()})
+    yield from (count, duration, build)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import dataclass, field
 
-_WILD = frozenset("*?[")
+DEAD_SUFFIX = ".dead"
+_WILD = re.compile(r"[*?]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -16,10 +17,24 @@ class QueueName:
     vhost: str
     name: str
 
+    @property
+    def dead(self) -> QueueName:
+        """Where this queue's parked jobs lie."""
+        return QueueName(self.vhost, self.name + DEAD_SUFFIX)
+
 
 def is_pattern(text: str) -> bool:
     """Whether `text` has a wildcard, so that a listing is needed to know what it means."""
-    return not _WILD.isdisjoint(text)
+    return _WILD.search(text) is not None
+
+
+def as_regex(patterns: Iterable[str]) -> str:
+    """One regular expression, for Python and for the broker (PCRE), that matches any of them.
+
+    `*` stands for any characters, `?` for one.
+    """
+    parts = (re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns)
+    return f"^(?:{'|'.join(parts)})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,12 @@ class Selection:
     include: Sequence[str]
     exclude: Sequence[str]
     vhosts: Sequence[str]
+    _matchers: tuple[re.Pattern[str], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        given = (self.vhosts, self.include, self.exclude)
+        compiled = tuple(re.compile(as_regex(patterns), re.DOTALL) for patterns in given)
+        object.__setattr__(self, "_matchers", compiled)
 
     @property
     def needs_listing(self) -> bool:
@@ -37,10 +58,11 @@ class Selection:
 
     def matches(self, queue: QueueName) -> bool:
         """Whether this queue is reported."""
-        return (
-            _any(self.vhosts, queue.vhost)
-            and _any(self.include, queue.name)
-            and not _any(self.exclude, queue.name)
+        vhosts, include, exclude = self._matchers
+        return bool(
+            vhosts.match(queue.vhost)
+            and include.match(queue.name)
+            and not (self.exclude and exclude.match(queue.name))
         )
 
     def named(self) -> list[QueueName]:
@@ -51,9 +73,10 @@ class Selection:
         return sorted(queue for queue in found if self.matches(queue))
 
     def resolve(self, listing: Iterable[QueueName]) -> list[QueueName]:
-        """Named queues and those of `listing` that match, sorted."""
-        return sorted({*self.named(), *(queue for queue in listing if self.matches(queue))})
-
-
-def _any(patterns: Sequence[str], text: str) -> bool:
-    return any(text == pattern or fnmatchcase(text, pattern) for pattern in patterns)
+        """What to read: named queues with the place of their parked jobs, whether they exist or
+        not, and of `listing` what matches and where its parked jobs lie."""
+        known = set(listing)
+        named = self.named()
+        matched = {queue for queue in known if self.matches(queue)}
+        parked = {queue.dead for queue in matched} & known
+        return sorted({*named, *(queue.dead for queue in named), *matched, *parked})

@@ -1,15 +1,15 @@
-"""Alert thresholds that an operator sets in one file and that reach the rules as metrics."""
+"""What an operator sets for the alerts in one file, and that reaches the rules as metrics."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError
+from common.records import WAIT_BUCKETS
 from common.settings import read_yaml
-
-SECTION = "thresholds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,35 +28,72 @@ THRESHOLDS = (
     Threshold("WorkerFailureRateHigh", 0.10, 0, 1, "share of attempts that failed"),
     Threshold("ScalerUnresponsive", 60, 1, 86_400, "seconds since the scaler's last cycle"),
     Threshold("ProcessingTimeHigh", 600, 1, 86_400, "seconds that a job takes on average"),
+    Threshold("JobsAgeAtMaximum", 300, 1, 86_400, "seconds that the oldest job has waited"),
+    Threshold("TargetNotReached", 0, 0, 10_000, "workers by which running and target may differ"),
+    Threshold("ScalingFlapping", 4, 1, 1_000, "turns from up to down within half an hour"),
+    Threshold("JobsParked", 0, 0, 1e9, "parked jobs"),
 )
 
 
-def read_thresholds(path: Path | None) -> dict[str, float]:
-    """Threshold by alert: the defaults, overridden by the file's `thresholds` section.
+@dataclass(frozen=True, slots=True)
+class AlertSettings:
+    """Thresholds by alert, and the service-level objective."""
+
+    thresholds: Mapping[str, float] = field(
+        default_factory=lambda: {each.alert: each.default for each in THRESHOLDS}
+    )
+    start_within_s: float = 60.0
+    objective: float = 0.95
+
+
+def read_alert_settings(path: Path | None) -> AlertSettings:
+    """The defaults, overridden by the sections `thresholds` and `slo` of the file.
 
     Raises ConfigError naming the entry, its value and what is allowed.
     """
-    values = {threshold.alert: threshold.default for threshold in THRESHOLDS}
     if path is None:
-        return values
+        return AlertSettings()
     content = read_yaml(path)
-    unknown = sorted(set(content) - {SECTION})
-    if unknown:
-        raise ConfigError(str(unknown[0]), content[unknown[0]], f"only the section {SECTION!r}")
-    section = content.get(SECTION) or {}
-    if not isinstance(section, dict):
-        raise ConfigError(SECTION, section, "a mapping of alert names to numbers")
+    for name in content:
+        if name not in ("thresholds", "slo"):
+            raise ConfigError(str(name), content[name], "only the sections thresholds and slo")
+    thresholds = dict(AlertSettings().thresholds)
     known = {threshold.alert: threshold for threshold in THRESHOLDS}
-    for alert, given in section.items():
-        if alert not in known:
-            raise ConfigError(f"{SECTION}.{alert}", given, f"one of {', '.join(known)}")
-        values[alert] = _checked(known[alert], given)
-    return values
+    for alert, given in _section(content, "thresholds", known).items():
+        threshold = known[alert]
+        name = f"thresholds.{alert}"
+        thresholds[alert] = _number(name, given, threshold.least, threshold.most, threshold.unit)
+    slo = _section(content, "slo", ("start_within_seconds", "objective"))
+    return AlertSettings(thresholds, _start_within(slo), _objective(slo))
 
 
-def _checked(threshold: Threshold, given: Any) -> float:
+def _start_within(slo: Mapping[str, Any]) -> float:
+    given = slo.get("start_within_seconds", AlertSettings().start_within_s)
+    if given not in WAIT_BUCKETS or isinstance(given, bool):
+        allowed = ", ".join(map(str, WAIT_BUCKETS))
+        raise ConfigError("slo.start_within_seconds", given, f"one of {allowed}")
+    return float(given)
+
+
+def _objective(slo: Mapping[str, Any]) -> float:
+    given = slo.get("objective", AlertSettings().objective)
+    return _number("slo.objective", given, 0.5, 0.9999, "share of jobs that start in time")
+
+
+def _section(content: Mapping[str, Any], name: str, allowed: Any) -> dict[str, Any]:
+    section = content.get(name)
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(name, section, f"a mapping with any of {', '.join(allowed)}")
+    for entry, given in section.items():
+        if entry not in allowed:
+            raise ConfigError(f"{name}.{entry}", given, f"one of {', '.join(allowed)}")
+    return section
+
+
+def _number(name: str, given: Any, least: float, most: float, unit: str) -> float:
     is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
-    if not is_number or not threshold.least <= given <= threshold.most:
-        allowed = f"a number from {threshold.least:g} to {threshold.most:g}: {threshold.unit}"
-        raise ConfigError(f"{SECTION}.{threshold.alert}", given, allowed)
+    if not is_number or not least <= given <= most:
+        raise ConfigError(name, given, f"a number from {least:g} to {most:g}: {unit}")
     return float(given)
