@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, SecretStr, model_validator
 
-from common.settings import Settings
+from common.settings import Settings, load
 from scaler.observation import Fleet
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.orchestrators.swarm_engine import DirectEngine, Engine, StaleVersionError
+from scaler.orchestrators.swarm_gateway import GatewayEngine
 from scaler.orchestrators.swarm_order import choose, safe_to_lower
-from scaler.orchestrators.swarm_state import ServiceView, obstacle
-from scaler.targets import Target
+from scaler.orchestrators.swarm_state import ServiceView, bounds_of, obstacle
+from scaler.targets import MAX_REPLICAS, Target
 
 _ATTEMPTS = 5
 
@@ -23,8 +24,30 @@ class SwarmSettings(Settings):
     """Where the Swarm is and what it must grant its workers."""
 
     docker_host: str = "unix:///var/run/docker.sock"
+    gateway_url: str | None = None
+    """http://host:port of the gateway; without it the engine is spoken to directly."""
+    gateway_token: SecretStr | None = None
     graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
     """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it."""
+
+    @model_validator(mode="after")
+    def _token_given(self) -> Self:
+        if self.gateway_url and self.gateway_token is None:
+            raise ValueError("GATEWAY_URL only together with GATEWAY_TOKEN")
+        return self
+
+
+def create() -> Swarm:
+    """From the environment; raises ConfigError."""
+    settings = load(SwarmSettings)
+    return Swarm(_engine(settings))
+
+
+def _engine(settings: SwarmSettings) -> Engine:
+    if settings.gateway_url and settings.gateway_token:
+        return GatewayEngine(settings.gateway_url, settings.gateway_token.get_secret_value())
+    grace_s = settings.graceful_shutdown_timeout
+    return DirectEngine(settings.docker_host, min_grace_s=grace_s)
 
 
 class Swarm(Orchestrator):
@@ -32,16 +55,8 @@ class Swarm(Orchestrator):
 
     name = "swarm"
 
-    def __init__(
-        self,
-        settings: SwarmSettings,
-        *,
-        engine: Engine | None = None,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._engine = engine or DirectEngine(
-            settings.docker_host, min_grace_s=settings.graceful_shutdown_timeout
-        )
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
+        self._engine = engine
         self._clock = clock
         self._draining: dict[str, frozenset[str]] = {}
 
@@ -76,7 +91,9 @@ class Swarm(Orchestrator):
             seen = self._changeable(target)
             slots = seen.slots
             leaving = sum(slot.task in draining and not slot.dead for slot in slots)
-            wanted = running + seen.dead + leaving
+            # Those on their way out are replaced at once, but never above the label's maximum.
+            _, most = bounds_of(seen.labels, {"min": 0, "max": MAX_REPLICAS})
+            wanted = seen.dead + min(running + leaving, most)
             if wanted <= seen.replicas:
                 return f"{seen.name} already has {seen.replicas} replicas"
             try:

@@ -21,6 +21,7 @@ _ROLLING = {
     "rollback_paused": "a rollback is paused; finish it first",
 }
 _BEGINS_WITHIN_S = 5.0
+_MAX_DIGITS = 4
 _CRASH_LOOP = 3
 _CRASH_WINDOW_S = 120.0
 
@@ -55,6 +56,26 @@ class ServiceView:
         return self.labels.get(ENABLE, "").lower() == "true"
 
 
+def bounds_of(labels: Mapping[str, str], defaults: Mapping[str, int]) -> tuple[int, int]:
+    """Minimum and maximum of a service: labels `autoscaler.min` and `.max` over `defaults`.
+
+    Raises ValueError naming the label, its value and what is allowed.
+    """
+    low, high = (_bound(labels, name, defaults[name]) for name in ("min", "max"))
+    if low > high:
+        raise ValueError(f"{LABEL}min: '{low}' is not allowed; allowed: at most {high}, the max")
+    return low, high
+
+
+def _bound(labels: Mapping[str, str], name: str, default: int) -> int:
+    text = labels.get(LABEL + name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        raise ValueError(f"{LABEL}{name}: {text[:80]!r} is not allowed; allowed: 0 to 9999")
+    return int(text)
+
+
 def parse_task(raw: Json) -> Task:
     """A task from the engine's JSON."""
     status = raw.get("Status") or {}
@@ -77,6 +98,12 @@ def _epoch(text: str) -> float:
         return seconds + (float(fraction) if fraction.startswith(".") else 0.0)
     except ValueError:
         return 0.0
+
+
+def from_json(content: Json) -> ServiceView:
+    """What `dataclasses.asdict` made of a view. Raises TypeError or KeyError for anything else."""
+    tasks = tuple(Task(**task) for task in content["tasks"])
+    return ServiceView(**{**content, "tasks": tasks})
 
 
 def view(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scaler.orchestrators.base import OrchestratorError, WorkerSeen
-from scaler.orchestrators.swarm import Swarm, SwarmSettings
+from scaler.orchestrators.swarm import Swarm
 from scaler.orchestrators.swarm_engine import DirectEngine, StaleVersionError
 from scaler.targets import Target
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
@@ -24,7 +24,7 @@ def target(service: str, **knobs: Any) -> Target:
 
 
 def swarm_of(crew: Crew) -> Swarm:
-    return Swarm(SwarmSettings(), engine=crew.direct)
+    return Swarm(crew.direct)
 
 
 def seen_by(crew: Crew, name: str, state: str = "idle") -> list[WorkerSeen]:

@@ -1,0 +1,55 @@
+"""`python -m scaler.gateway`: serve until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from prometheus_client import CollectorRegistry
+
+from common.errors import ConfigError
+from common.logs import configure, get
+from common.settings import load, or_exit
+from scaler.gateway.server import GatewayServer
+from scaler.gateway.service import Gateway
+from scaler.gateway.settings import GatewaySettings
+from scaler.orchestrators.swarm_engine import DirectEngine
+
+
+def main() -> int:
+    """Run; 0 when asked to end, 2 for an invalid configuration."""
+    settings = or_exit(lambda: load(GatewaySettings))
+    configure("gateway", settings.log_level)
+    stop = threading.Event()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda *_: stop.set())
+    registry = CollectorRegistry()
+    engine = DirectEngine(settings.docker_host, min_grace_s=settings.graceful_shutdown_timeout)
+    gateway = Gateway(
+        engine,
+        min_workers=settings.min_workers,
+        max_workers=settings.max_workers,
+        registry=registry,
+    )
+    with or_exit(lambda: _bind(gateway, settings, registry)) as server:
+        get("gateway").info("serving", port=server.port)
+        stop.wait()
+    engine.close()
+    return 0
+
+
+def _bind(
+    gateway: Gateway, settings: GatewaySettings, registry: CollectorRegistry
+) -> GatewayServer:
+    token = settings.gateway_token.get_secret_value()
+    try:
+        return GatewayServer(
+            gateway, token, registry, host=settings.http_host, port=settings.http_port
+        )
+    except OSError as error:
+        where = f"{settings.http_host}:{settings.http_port}"
+        raise ConfigError("HTTP_PORT", where, f"a free port ({error.strerror})") from error
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,42 @@
+"""What may be done: change the count of a service that opted in, within its bounds. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from scaler.orchestrators.swarm_order import safe_to_lower
+from scaler.orchestrators.swarm_state import ServiceView, bounds_of
+
+
+def refusal(seen: ServiceView, count: int, defaults: Mapping[str, int]) -> str | None:
+    """Why the count of `seen` may not become `count`; None when it may.
+
+    `defaults` are the bounds (`min`, `max`) of services whose labels name none.
+    """
+    if not seen.opted_in:
+        return f"{seen.name} has not opted in (label autoscaler.enable=true)"
+    if count == seen.replicas:
+        return f"{seen.name} already has {count} replicas"
+    return _out_of_bounds(seen, count, defaults) or seen.hold or _lowering(seen, count)
+
+
+def _out_of_bounds(seen: ServiceView, count: int, defaults: Mapping[str, int]) -> str | None:
+    try:
+        low, high = bounds_of(seen.labels, defaults)
+    except ValueError as error:
+        return f"{seen.name}: {error}"
+    if count > high + seen.dead:
+        return f"{count} is above the maximum {high} plus {seen.dead} empty slots"
+    return f"{count} is below the minimum {low}" if count < low else None
+
+
+def _lowering(seen: ServiceView, count: int) -> str | None:
+    if count > seen.replicas:
+        return None
+    if count != seen.replicas - 1:
+        return "a count is lowered by one at a time"
+    if len(seen.slots) != seen.replicas:
+        return "Swarm has not caught up with the last change yet"
+    if not safe_to_lower(seen.slots):
+        return "Swarm would remove a slot that somebody is in"
+    return None

@@ -1,0 +1,142 @@
+"""What the gateway answers: views of services that opted in, and one kind of change."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import OrderedDict
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+from prometheus_client import CollectorRegistry, Counter
+
+from common.logs import get
+from scaler.gateway.guard import refusal
+from scaler.orchestrators.base import OrchestratorError
+from scaler.orchestrators.swarm_engine import Engine, StaleVersionError
+from scaler.orchestrators.swarm_state import ServiceView
+
+_log = get("gateway")
+_SERVICE = re.compile(r"/v1/services/([A-Za-z0-9][A-Za-z0-9_.-]{0,127})")
+_CHANGE = re.compile(r"/v1/services/([a-z0-9]{25})/replicas")
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_REMEMBERED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status and JSON body."""
+
+    status: HTTPStatus
+    body: Any
+
+
+class Refused(Exception):  # noqa: N818 - not a fault of anything, but an answer
+    """The request is not let through."""
+
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        self.status = status
+        super().__init__(why)
+
+
+class Gateway:
+    """Between a scaler and an engine."""
+
+    def __init__(
+        self, engine: Engine, *, min_workers: int, max_workers: int, registry: CollectorRegistry
+    ) -> None:
+        self._engine = engine
+        self._defaults = {"min": min_workers, "max": max_workers}
+        self._shown: OrderedDict[tuple[str, int], ServiceView] = OrderedDict()
+        self._lock = threading.Lock()
+        self._requests = Counter(
+            "autoscaler_gateway_requests",
+            "Requests to the gateway, by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
+
+    def answer(self, method: str, path: str, query: str) -> Answer:
+        """What to say to one authenticated request without a body."""
+        try:
+            result = self._route(method, path, query)
+        except Refused as error:
+            return self.refuse(error.status, str(error), method, path)
+        except StaleVersionError as error:
+            return self._failed(HTTPStatus.CONFLICT, "stale", error)
+        except OrchestratorError as error:
+            return self._failed(HTTPStatus.BAD_GATEWAY, "failed", error)
+        self._requests.labels("passed").inc()
+        return Answer(HTTPStatus.OK, result)
+
+    def refuse(self, status: HTTPStatus, why: str, method: str, path: str) -> Answer:
+        """Refuse, and leave a trace of it."""
+        self._requests.labels("refused").inc()
+        _log.warning("refused", method=method[:16], path=path[:200], why=why)
+        return Answer(status, {"error": why})
+
+    def _failed(self, status: HTTPStatus, outcome: str, error: Exception) -> Answer:
+        self._requests.labels(outcome).inc()
+        return Answer(status, {"error": str(error)})
+
+    def _route(self, method: str, path: str, query: str) -> Any:
+        if method == "POST" and (match := _CHANGE.fullmatch(path)):
+            return self._change(match[1], query)
+        if method == "GET" and path == "/v1/services" and not query:
+            return self._list()
+        if method == "GET" and not query and (match := _SERVICE.fullmatch(path)):
+            return self._show(match[1])
+        raise Refused(HTTPStatus.FORBIDDEN, "nothing but reading and scaling passes here")
+
+    def _list(self) -> Any:
+        views = self._engine.opted_in()
+        for seen in views:
+            self._remember(seen)
+        return [asdict(seen) for seen in views]
+
+    def _show(self, name: str) -> Any:
+        seen = self._engine.view(name)
+        if not seen.opted_in:
+            why = f"{name} has not opted in (label autoscaler.enable=true)"
+            raise Refused(HTTPStatus.FORBIDDEN, why)
+        self._remember(seen)
+        return asdict(seen)
+
+    def _change(self, service: str, query: str) -> Any:
+        count, version = _numbers(query)
+        with self._lock:
+            shown = self._shown.get((service, version))
+        if shown is None:
+            # Also what keeps guessed ids and versions from ever reaching the engine.
+            raise Refused(HTTPStatus.CONFLICT, "this version was not read here; read it first")
+        self._check(shown, count)
+        current = self._engine.view(service)
+        if current.version != version:
+            raise StaleVersionError(f"{current.name} has been changed meanwhile")
+        self._check(current, count)
+        self._engine.set_replicas(current, count)
+        _log.info("scaled", service=current.name, before=current.replicas, after=count)
+        return {"replicas": count}
+
+    def _check(self, seen: ServiceView, count: int) -> None:
+        why = refusal(seen, count, self._defaults)
+        if why is not None:
+            raise Refused(HTTPStatus.FORBIDDEN, why)
+
+    def _remember(self, seen: ServiceView) -> None:
+        with self._lock:
+            self._shown[seen.id, seen.version] = seen
+            self._shown.move_to_end((seen.id, seen.version))
+            while len(self._shown) > _REMEMBERED:
+                self._shown.popitem(last=False)
+
+
+def _numbers(query: str) -> tuple[int, int]:
+    pairs = parse_qsl(query, keep_blank_values=True)
+    fields = dict(pairs)
+    wellformed = all(_NUMBER.fullmatch(value) for value in fields.values())
+    if len(pairs) != 2 or set(fields) != {"count", "version"} or not wellformed:
+        raise Refused(HTTPStatus.BAD_REQUEST, "exactly count and version are wanted, as numbers")
+    return int(fields["count"]), int(fields["version"])
