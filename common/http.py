@@ -10,6 +10,8 @@ import base64
 import binascii
 import hmac
 import json
+import re
+import secrets
 import socket
 import ssl
 import sys
@@ -22,15 +24,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import bcrypt
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from pydantic import SecretStr
+from pydantic import SecretStr, field_validator
 
 from common.errors import ConfigError
 from common.logs import get
 from common.settings import Settings
 
 _REQUEST_TIMEOUT_S = 15.0
+_BCRYPT = re.compile(r"[^:]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _log = get("http")
 
 
@@ -42,9 +46,20 @@ class HttpSettings(Settings):
     """0 takes a free port."""
     http_bearer_token: SecretStr | None = None
     http_basic_auth: SecretStr | None = None
-    """`user:password`. With either set, all but `/-/healthy` and `/-/ready` asks for it."""
+    """`user:password`. With any of these set, all but `/-/healthy` and `/-/ready` asks for it."""
+    http_basic_auth_bcrypt: SecretStr | None = None
+    """`user:hash` with a bcrypt hash, as `htpasswd -nB` prints it."""
     http_tls_cert_file: Path | None = None
     http_tls_key_file: Path | None = None
+    http_tls_client_ca_file: Path | None = None
+    """With it, clients must show a certificate of this authority."""
+
+    @field_validator("http_basic_auth_bcrypt")
+    @classmethod
+    def _hashed(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _BCRYPT.fullmatch(value.get_secret_value()):
+            raise ValueError("user:hash with a bcrypt hash ($2a$, $2b$ or $2y$)")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +193,50 @@ class _Guard:
         if settings.http_basic_auth:
             pair = settings.http_basic_auth.get_secret_value()
             self._accepted.append(f"basic {pair}".encode())
+        hashed = settings.http_basic_auth_bcrypt
+        self._hashed = _Hashed(hashed.get_secret_value()) if hashed else None
 
     def admits(self, path: str, authorization: str) -> bool:
-        if not self._accepted or path in OPEN_PATHS:
+        if path in OPEN_PATHS or not (self._accepted or self._hashed):
             return True
         given = _normalised(authorization)
         # Every comparison is made, so that timing does not tell which one was near.
         matches = [hmac.compare_digest(given, accepted) for accepted in self._accepted]
+        if self._hashed is not None and not any(matches) and given.startswith(b"basic "):
+            matches.append(self._hashed.admits(given.removeprefix(b"basic ")))
         return any(matches)
+
+
+class _Hashed:
+    """One user whose password is known by its bcrypt hash only.
+
+    A check costs tens of milliseconds by design; what has passed is remembered as a keyed digest,
+    so that a scrape a second does not pay for it, and guesses are checked one at a time.
+    """
+
+    def __init__(self, pair: str) -> None:
+        user, _, hashed = pair.partition(":")
+        self._user, self._hash = user.encode(), hashed.encode()
+        self._key = secrets.token_bytes(32)
+        self._passed = b""
+        self._one_at_a_time = threading.Lock()
+
+    def admits(self, pair: bytes) -> bool:
+        digest = hmac.digest(self._key, pair, "sha256")
+        if hmac.compare_digest(digest, self._passed):
+            return True
+        user, _, password = pair.partition(b":")
+        with self._one_at_a_time:
+            right = hmac.compare_digest(user, self._user) & self._matches(password)
+            if right:
+                self._passed = digest
+        return right
+
+    def _matches(self, password: bytes) -> bool:
+        try:
+            return bcrypt.checkpw(password, self._hash)
+        except ValueError:  # longer than bcrypt takes
+            return False
 
 
 def _normalised(authorization: str) -> bytes:
@@ -256,6 +307,9 @@ def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(settings.http_tls_cert_file, settings.http_tls_key_file)
+        if settings.http_tls_client_ca_file is not None:
+            context.load_verify_locations(settings.http_tls_client_ca_file)
+            context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
         allowed = f"a readable certificate with its key ({error})"
         raise ConfigError(
