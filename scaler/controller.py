@@ -157,7 +157,7 @@ class Controller:
             observation = replace(observation, fleet=None, fleet_error=str(error))
         decision, state.memory = decide(observation, state.memory, target, now)
         applied = self._apply(state, decision, now)
-        self.metrics.decided(decision, bounds(target, now))
+        self.metrics.decided(decision, bounds(target, now), target.queue)
         cycle = Cycle(decision, applied)
         self.history.record(
             target.name,

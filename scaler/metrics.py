@@ -47,6 +47,15 @@ class ScalerMetrics:
             "autoscaler_signal_age_seconds", "Age of the signal's sample.", ("target", "signal")
         )
         self._at_max = gauge("autoscaler_at_max", "1 while the maximum binds.")
+        self._queue = gauge(
+            "autoscaler_target_info", "The queue that the target works on.", ("target", "queue")
+        )
+        self._reason = gauge(
+            "autoscaler_decision",
+            "1 for what the last decision did and which limit bound it.",
+            ("target", "action", "bound"),
+        )
+        self._reasons: dict[str, tuple[str, str, str]] = {}
         self._held = gauge("autoscaler_target_held", "1 while something keeps the target.")
         self._cycle_at = gauge(
             "autoscaler_last_cycle_timestamp_seconds", "When the loop last ended a cycle.", ()
@@ -71,9 +80,15 @@ class ScalerMetrics:
             registry=registry,
         )
 
-    def decided(self, decision: Decision, limits: Bounds) -> None:
-        """Show a decision."""
+    def decided(self, decision: Decision, limits: Bounds, queue: str) -> None:
+        """Show a decision about the target that works on `queue`."""
         name = decision.target_name
+        self._queue.labels(name, queue).set(1)
+        reason = (name, decision.action, decision.bound)
+        if self._reasons.get(name, reason) != reason:
+            self._reason.remove(*self._reasons[name])
+        self._reasons[name] = reason
+        self._reason.labels(*reason).set(1)
         self._target.labels(name).set(decision.replicas)
         self._low.labels(name).set(limits.low)
         self._high.labels(name).set(limits.high)
