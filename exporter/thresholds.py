@@ -30,7 +30,7 @@ THRESHOLDS = (
     Threshold("ProcessingTimeHigh", 600, 1, 86_400, "seconds that a job takes on average"),
     Threshold("JobsAgeAtMaximum", 300, 1, 86_400, "seconds that the oldest job has waited"),
     Threshold("TargetNotReached", 0, 0, 10_000, "workers by which running and target may differ"),
-    Threshold("ScalingFlapping", 4, 1, 1_000, "turns from up to down within half an hour"),
+    Threshold("ScalingFlapping", 6, 1, 1_000, "turns between up and down within half an hour"),
     Threshold("JobsParked", 0, 0, 1e9, "parked jobs"),
 )
 
