@@ -1,0 +1,152 @@
+"""The process that renders: started for one job, watched, and killed with all that it started.
+
+It speaks JSON, one object a line: `{"progress": 0..1, "stage": str}` any number of times, then
+`{"result": {…}}` or `{"error": {"permanent": bool, "message": str}}`. Whatever else it has to say
+goes to stderr, whose end is kept for the error message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any
+
+from common.logs import get
+from worker.errors import JobError, PermanentError, TransientError
+
+RENDER_ARGV = (sys.executable, "-m", "worker.video.child")
+_POLL_S = 0.2
+_TAIL_BYTES = 600
+_MAX_LINE_BYTES = 1_000_000
+_log = get("render")
+
+Report = Callable[[float, str], None]
+Check = Callable[[], JobError | None]
+
+
+class Child:
+    """One rendering process at a time."""
+
+    def __init__(self, argv: Sequence[str], *, timeout_s: float) -> None:
+        self._argv = list(argv)
+        self._timeout_s = timeout_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id while there is one."""
+        process = self._process
+        return process.pid if process else None
+
+    def run(self, request: Mapping[str, Any], report: Report, check: Check) -> dict[str, Any]:
+        """Render `request`; what the child says of its result.
+
+        `check` is asked several times a second and may name a reason to stop. Raises that reason,
+        TransientError when the child died, could not start or took longer than the timeout, and
+        what the child itself calls its error.
+        """
+        with tempfile.TemporaryFile() as stderr:
+            try:
+                process = self._start(stderr)
+            except OSError as error:
+                raise TransientError(f"the renderer could not be started: {error}") from error
+            try:
+                return self._follow(process, request, report, check, stderr)
+            finally:
+                self._end(process)
+
+    def _start(self, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(
+            self._argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            env={**os.environ, "WORKER_PID": str(os.getpid())},
+        )
+        return self._process
+
+    def _follow(
+        self,
+        process: subprocess.Popen[bytes],
+        request: Mapping[str, Any],
+        report: Report,
+        check: Check,
+        stderr: IO[bytes],
+    ) -> dict[str, Any]:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        deadline = time.monotonic() + self._timeout_s
+        with suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(request).encode())
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        reader = _Lines(process.stdout.fileno())
+        while True:
+            for message in reader.read(_POLL_S):
+                if "result" in message:
+                    return dict(message["result"])
+                if "error" in message:
+                    kind = PermanentError if message["error"]["permanent"] else TransientError
+                    raise kind(message["error"]["message"])
+                report(float(message["progress"]), str(message["stage"]))
+            if reader.ended:
+                raise TransientError(_epitaph(process, stderr))
+            reason = check()
+            if reason is not None:
+                raise reason
+            if time.monotonic() > deadline:
+                raise TransientError(f"not finished after {self._timeout_s:g} s (JOB_TIMEOUT)")
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        """Whatever of its process group is still there is killed, the encoder too."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+        self._process = None
+
+
+class _Lines:
+    """JSON objects from a pipe, as they come."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(descriptor, selectors.EVENT_READ)
+        self._rest = b""
+        self.ended = False
+
+    def read(self, timeout_s: float) -> list[dict[str, Any]]:
+        if not self._selector.select(timeout_s):
+            return []
+        chunk = os.read(self._descriptor, 65_536)
+        self.ended = not chunk
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        if len(self._rest) > _MAX_LINE_BYTES:
+            raise TransientError("the renderer talks nonsense")
+        try:
+            return [json.loads(line) for line in lines if line.strip()]
+        except ValueError as error:
+            raise TransientError("the renderer talks nonsense") from error
+
+
+def _epitaph(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
+    code = process.wait()
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    tail = " ".join(stderr.read().decode("utf-8", "replace").split())
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    return f"the renderer {how}" + (f": …{tail}" if tail else "")

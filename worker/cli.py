@@ -1,0 +1,169 @@
+"""The worker's command line: `run`, `submit`, `render`, `dead list|show|requeue|drop`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from common.errors import ConfigError, InvalidInputError
+from common.jobs import Job, parse_job
+from common.settings import or_exit
+from worker.dead import BrokerError, JobQueues, Parked
+from worker.errors import JobError
+from worker.settings import WorkerSettings, load_settings
+from worker.video.themes import Catalogue
+
+app = typer.Typer(
+    name="worker",
+    help="Takes dialogues from the job queue, one at a time, and makes videos of them.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+dead = typer.Typer(help="Work on the jobs that were parked.", no_args_is_help=True)
+app.add_typer(dead, name="dead")
+
+Chosen = Annotated[
+    list[str] | None, typer.Argument(help="Job ids; or the numbers that `dead list` shows.")
+]
+All = Annotated[bool, typer.Option("--all", help="Every parked job.")]
+
+
+@app.command()
+def run() -> None:
+    """Work until asked to leave. Settings come from the environment, see docs/worker.md."""
+    from common.logs import configure
+    from worker.run import Worker
+
+    settings = or_exit(load_settings)
+    configure("worker", settings.log_level)
+    try:
+        worker = Worker(settings)
+    except ConfigError as error:
+        _fail(f"invalid configuration: {error}", 2)
+    raise SystemExit(worker.run())
+
+
+@app.command()
+def submit(files: list[Path]) -> None:
+    """Publish the jobs in FILES to the job queue. Nothing is sent unless all are sound."""
+    jobs = [(path, _read(path)) for path in files]
+    with _queues() as queues:
+        for path, job in jobs:
+            queues.submit(path.read_bytes())
+            typer.echo(f"submitted {job.job_id}")
+
+
+@app.command()
+def render(
+    file: Path,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The video to write.")],
+    threads: Annotated[int, typer.Option(min=1, max=64)] = 2,
+    themes: Annotated[Path | None, typer.Option(help="A folder of themes of your own.")] = None,
+) -> None:
+    """Render the job in FILE without any queue."""
+    from worker.progress import render_with_bar
+    from worker.video.speech import Voices
+
+    job = _read(file)
+    try:
+        catalogue = Catalogue.load(themes)
+        catalogue.check(job)
+        seconds = render_with_bar(job, catalogue.theme(job), out, Voices(), threads)
+    except InvalidInputError as error:
+        _fail(str(error), 2)
+    except JobError as error:
+        _fail(str(error), 1)
+    typer.echo(f"{out}: {seconds:.1f} s of video")
+
+
+@dead.command("list")
+def list_() -> None:
+    """Show what is parked, oldest first."""
+    with _queues() as queues:
+        parked = queues.parked()
+    for number, entry in enumerate(parked, start=1):
+        attempts = len(entry.history)
+        typer.echo(f"{number:>4}  {entry.job_id or '-':<40}  {attempts} attempts  {entry.error}")
+    if not parked:
+        typer.echo("nothing is parked")
+
+
+@dead.command()
+def show(which: Annotated[str, typer.Argument(help="Job id or number.")]) -> None:
+    """Show one parked job with its history and body."""
+    with _queues() as queues:
+        found = [p for n, p in enumerate(queues.parked(), start=1) if _is(which, n, p)]
+    if not found:
+        _fail(f"no parked job {which!r}", 1)
+    for entry in found:
+        typer.echo(f"job      {entry.job_id or '(none that can be read)'}")
+        typer.echo(f"error    {entry.error}")
+        for step in entry.history:
+            when, by = step.get("at", "?"), step.get("worker", "?")
+            typer.echo(
+                f"attempt  {step.get('attempt', '?')}  {when}  {by}  {step.get('error', '')}"
+            )
+        typer.echo(f"body     {entry.body.decode('utf-8', 'backslashreplace')}")
+
+
+@dead.command()
+def requeue(which: Chosen = None, every: All = False) -> None:
+    """Hand parked jobs back to the job queue, as if they were new."""
+    with _queues() as queues:
+        count = queues.requeue(_choice(which, every))
+    typer.echo(f"{count} handed back")
+
+
+@dead.command()
+def drop(which: Chosen = None, every: All = False) -> None:
+    """Forget parked jobs for good."""
+    with _queues() as queues:
+        count = queues.drop(_choice(which, every))
+    typer.echo(f"{count} dropped")
+
+
+def _choice(which: list[str] | None, every: bool) -> Callable[[Parked], bool]:
+    if bool(which) == every:
+        _fail("name jobs, or say --all", 2)
+    numbers = iter(range(1, sys.maxsize))
+
+    def chosen(parked: Parked) -> bool:
+        number = next(numbers)
+        return every or any(_is(name, number, parked) for name in which or [])
+
+    return chosen
+
+
+def _is(name: str, number: int, parked: Parked) -> bool:
+    return name in (parked.job_id, str(number))
+
+
+def _read(path: Path) -> Job:
+    try:
+        return parse_job(path.read_bytes())
+    except OSError as error:
+        _fail(f"{path}: {error.strerror}", 2)
+    except InvalidInputError as error:
+        _fail(f"{path}: {error}", 2)
+
+
+@contextmanager
+def _queues() -> Iterator[JobQueues]:
+    settings: WorkerSettings = or_exit(load_settings)
+    try:
+        with JobQueues.connect(settings) as queues:
+            yield queues
+    except ConfigError as error:
+        _fail(f"invalid configuration: {error}", 2)
+    except BrokerError as error:
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    sys.stderr.write(message + "\n")
+    raise SystemExit(code)

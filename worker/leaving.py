@@ -1,0 +1,79 @@
+"""Why and until when the worker leaves: signals, a drain request, a host that is taken away."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from common.logs import get
+
+_POLL_S = 2.0
+_ANSWER_S = 2.0
+_log = get("leaving")
+
+
+class Leaving:
+    """Whether the worker is to leave. Once it is, it stays so; the earliest deadline counts."""
+
+    def __init__(self) -> None:
+        # Plain attributes: a signal handler must not wait for a lock that its own thread holds.
+        self.asked = False
+        """Whether to take no further job."""
+        self.reason = ""
+        self._deadline: float | None = None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether even a running job must be given back."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def ask(self, reason: str, grace_s: float | None = None) -> None:
+        """Leave after the job in hand, and at the latest when `grace_s` is about to run out."""
+        if grace_s is not None:
+            # What is left pays for killing the renderer, giving the job back and saying so.
+            deadline = time.monotonic() + grace_s - min(5.0, grace_s / 5)
+            if self._deadline is None or deadline < self._deadline:
+                self._deadline = deadline
+        if not self.asked:
+            self.reason, self.asked = reason, True
+
+    def on_signals(self, grace_s: float) -> None:
+        """Leave on SIGTERM and SIGINT. Further ones change nothing, not even the deadline."""
+        seen: set[int] = set()
+
+        def handle(number: int, _: FrameType | None) -> None:
+            if not seen:
+                self.ask(signal.Signals(number).name, grace_s)
+            seen.add(number)
+
+        signal.signal(signal.SIGTERM, handle)
+        signal.signal(signal.SIGINT, handle)
+
+    def on_notice(self, notice: str, grace_s: float) -> None:
+        """Leave when `notice`, a file or a URL, says that the host is to be taken away."""
+
+        def watch() -> None:
+            while not self.asked:
+                if _noticed(notice):
+                    self.ask("the host is to be taken away", grace_s)
+                time.sleep(_POLL_S)
+
+        threading.Thread(target=watch, name="interruption", daemon=True).start()
+
+
+def _noticed(notice: str) -> bool:
+    if not notice.startswith(("http://", "https://")):
+        return Path(notice).exists()
+    try:
+        with urllib.request.urlopen(notice, timeout=_ANSWER_S) as answer:  # noqa: S310 - see above
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError:
+        return False
+    except (OSError, ValueError):
+        _log.debug("interruption notice cannot be asked", url=notice)
+        return False

@@ -1,0 +1,113 @@
+"""The worker's own numbers, for whoever scrapes the worker itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from common.records import DURATION_BUCKETS, WAIT_BUCKETS, Outcome
+
+
+class Metrics:
+    """Counts what the handler says, and measures the process and its renderer when scraped."""
+
+    def __init__(
+        self,
+        *,
+        child_pid: Callable[[], int | None],
+        connected: Callable[[], bool],
+        reachable: Callable[[], bool],
+        waiting: Callable[[], int],
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self.registry.register(_Processes(child_pid))
+        self._ended = Counter(
+            "autoscaler_worker_jobs", "Attempts ended.", ["outcome"], registry=self.registry
+        )
+        self._duration = Histogram(
+            "autoscaler_worker_job_duration_seconds",
+            "Taken to announced, of done jobs.",
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self._wait = Histogram(
+            "autoscaler_worker_job_wait_seconds",
+            "Published to taken, where the publisher gave a timestamp.",
+            buckets=WAIT_BUCKETS,
+            registry=self.registry,
+        )
+        self._busy = Gauge(
+            "autoscaler_worker_busy", "1 while a job is in hand.", registry=self.registry
+        )
+        up = Gauge(
+            "autoscaler_worker_connected",
+            "1 while that neighbour answers.",
+            ["neighbour"],
+            registry=self.registry,
+        )
+        up.labels("broker").set_function(lambda: float(connected()))
+        up.labels("ledger").set_function(lambda: float(reachable()))
+        outbox = Gauge(
+            "autoscaler_worker_outbox_events",
+            "Events that the ledger has not taken yet.",
+            registry=self.registry,
+        )
+        outbox.set_function(lambda: float(waiting()))
+        for outcome in Outcome:
+            self._ended.labels(outcome.value)
+
+    def ended(self, outcome: Outcome, seconds: float | None = None) -> None:
+        """An attempt has ended; `seconds` for one that made the video."""
+        self._ended.labels(outcome.value).inc()
+        if seconds is not None:
+            self._duration.observe(seconds)
+
+    def waited(self, seconds: float) -> None:
+        """A job had waited so long when it was taken."""
+        self._wait.observe(seconds)
+
+    def busy(self, busy: bool) -> None:
+        """Whether a job is in hand."""
+        self._busy.set(float(busy))
+
+
+class _Processes(Collector):
+    """CPU time and memory of the worker, and of the renderer with all that it started."""
+
+    def __init__(self, child_pid: Callable[[], int | None]) -> None:
+        self._child_pid = child_pid
+
+    def collect(self) -> Iterable[Metric]:
+        import psutil  # noqa: PLC0415 - costs start-up time, and is not needed before a scrape
+
+        cpu = CounterMetricFamily(
+            "autoscaler_worker_cpu_seconds",
+            "CPU time, user and system. The renderer's begins anew with each job.",
+            labels=["process"],
+        )
+        memory = GaugeMetricFamily(
+            "autoscaler_worker_resident_memory_bytes", "Resident memory.", labels=["process"]
+        )
+        pid = self._child_pid()
+        for name, number in (("worker", None), ("renderer", pid)):
+            if name == "renderer" and number is None:
+                continue
+            try:
+                process = psutil.Process(number)
+                family = [process]
+                if name == "renderer":
+                    family += process.children(recursive=True)
+                times = [p.cpu_times() for p in family]
+                resident = [p.memory_info().rss for p in family]
+            except psutil.Error:
+                continue  # it ended in this very moment
+            cpu.add_metric([name], sum(t.user + t.system for t in times))
+            memory.add_metric([name], sum(resident))
+        yield cpu
+        yield memory
+
+    def describe(self) -> Iterable[Metric]:
+        return []

@@ -1,0 +1,223 @@
+"""What the worker tells the ledger, on a thread of its own, whether or not the ledger is there.
+
+Everything written goes through an outbox. While the ledger is away outcomes wait in it, in order;
+each carries an id under which the ledger counts it once, so sending twice does no harm. Of the
+worker's own record and of a running job's progress only the latest is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from common.jobs import JobStatus
+from common.ledger import Ledger, LedgerError
+from common.logs import get
+from common.records import Claim, WorkerRecord, WorkerState
+
+_TICK_S = 0.5
+_PROGRESS_S = 1.0
+_RENEW_S = 5.0
+CLAIM_TTL_S = 20
+_BACKOFF_S = (0.5, 5.0)
+# Some 15 jobs' worth of events a minute for a day.
+MAX_EVENTS = 100_000
+_log = get("ledger")
+
+Event = Callable[[Ledger], object]
+
+
+class Presence:
+    """The worker as the ledger shows it. Methods return at once, unless they say otherwise."""
+
+    def __init__(self, ledger: Ledger, record: WorkerRecord, *, heartbeat_s: float) -> None:
+        self._ledger = ledger
+        self._record = record
+        self._heartbeat_s = heartbeat_s
+        self._wake = threading.Condition()
+        self._looking = threading.Lock()
+        self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
+        self._status: JobStatus | None = None
+        self._changed = True
+        self._claim: Claim | None = None
+        self._claimed_at = 0.0
+        self._written_at = 0.0
+        self._stop = False
+        self.superseded = threading.Event()
+        """Set when a later claim has taken the job in hand."""
+        self.drain_reason: str | None = None
+        """Why the scaler wants this worker to leave, while it does."""
+        self.last_heartbeat: datetime | None = None
+        self.reachable = False
+        self.moved_at = time.monotonic()
+        """When the thread last showed that it is alive."""
+        self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
+
+    @property
+    def record(self) -> WorkerRecord:
+        """What the ledger shall show."""
+        return self._record
+
+    @property
+    def waiting(self) -> int:
+        """How many events the ledger has not taken yet."""
+        return len(self._events)
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def leave(self, timeout_s: float) -> int:
+        """Write what waits, take the record away, stop. Returns how many events were left over."""
+        with self._wake:
+            self._stop = True
+            self._wake.notify()
+        self._thread.join(timeout_s)
+        return len(self._events)
+
+    def show(self, state: WorkerState, *, job_id: str | None = None, stage: str = "") -> None:
+        """The worker is in that state, from now on, with that job or none."""
+        with self._wake:
+            old = self._record
+            since = old.status_since if old.status == state else datetime.now(UTC)
+            done = {"status": state, "status_since": since, "job_id": job_id, "stage": stage}
+            progress = old.progress if job_id and job_id == old.job_id else 0.0
+            self._record = old.model_copy(update={**done, "progress": progress})
+            self._changed = True
+            self._wake.notify()
+
+    def amend(self, **fields: object) -> None:
+        """Other fields of the record have changed."""
+        with self._wake:
+            self._record = self._record.model_copy(update=fields)
+            self._changed = True
+            self._wake.notify()
+
+    def progress(self, status: JobStatus) -> None:
+        """The job in hand has come so far; written at least every second or two."""
+        with self._wake:
+            self._status = status
+            update = {"progress": status.progress, "stage": status.stage}
+            self._record = self._record.model_copy(update=update)
+
+    def tell(self, event: Event) -> None:
+        """Have the ledger take `event`, now or when it is back, after those told before."""
+        with self._wake:
+            self._events.append(event)
+            self._wake.notify()
+
+    def hold(self, claim: Claim | None) -> None:
+        """Keep this claim alive from now on."""
+        with self._wake:
+            self.superseded.clear()
+            self._claim = claim
+            self._claimed_at = time.monotonic()
+
+    def let_go(self) -> None:
+        """Give the claim up, if there is one, and say no more of the job's progress."""
+        with self._wake:
+            claim, self._claim, self._status = self._claim, None, None
+        if claim is not None:
+            self.tell(lambda ledger: ledger.release(claim))
+
+    def look_again(self) -> None:
+        """Ask at once whether the scaler still wants this worker to leave."""
+        if not self.reachable:
+            self.drain_reason = None
+            return
+        try:
+            self._look()
+        except LedgerError:
+            self.drain_reason = None
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until the ledger has taken every event; at most so long, and not while it is away."""
+        until = time.monotonic() + timeout_s
+        while self._events and time.monotonic() < until:
+            with self._wake:
+                self._wake.notify()
+            time.sleep(0.005)
+            if not self.reachable:
+                return False
+        return not self._events
+
+    # The thread
+
+    def _run(self) -> None:
+        pause = _BACKOFF_S[0]
+        while True:
+            self.moved_at = time.monotonic()
+            stopping = self._stop
+            try:
+                self._write()
+                if stopping:
+                    self._ledger.remove_worker(self._record.id)
+                    return
+                self.reachable, pause = True, _BACKOFF_S[0]
+            except LedgerError as error:
+                if self.reachable:
+                    _log.warning("ledger away; outcomes are kept", error=str(error)[:300])
+                self.reachable = False
+                time.sleep(pause)
+                pause = min(_BACKOFF_S[1], pause * 2)
+                continue
+            with self._wake:
+                if not (self._events or self._changed or self._stop):
+                    self._wake.wait(_TICK_S)
+
+    def _write(self) -> None:
+        self._send_events()
+        self._send_record()
+        self._keep_claim()
+        self._look()
+
+    def _look(self) -> None:
+        # One at a time, so that an older answer never replaces a newer one.
+        with self._looking:
+            request = self._ledger.drain_request(self._record.id)
+            self.drain_reason = request.reason if request else None
+
+    def _send_events(self) -> None:
+        while self._events:
+            self._events[0](self._ledger)
+            self._events.popleft()
+
+    def _send_record(self) -> None:
+        now = time.monotonic()
+        with self._wake:
+            record, status = self._record, self._status
+            age = now - self._written_at
+            beat = age >= (_PROGRESS_S if record.has_job else self._heartbeat_s)
+            due = self._changed or beat or self._heartbeat_s <= age
+            self._changed = False
+            self._status = None if due else status
+        if not due:
+            return
+        try:
+            self.last_heartbeat = self._ledger.put_worker(record).last_seen
+            if status is not None:
+                self._ledger.put_status(status)
+        except LedgerError:
+            self._changed = True
+            raise
+        self._written_at = now
+
+    def _keep_claim(self) -> None:
+        claim, now = self._claim, time.monotonic()
+        if claim is None or now - self._claimed_at < _RENEW_S:
+            return
+        if self._ledger.renew(claim, ttl_s=CLAIM_TTL_S):
+            self._claimed_at = now
+            return
+        holder = self._ledger.holder(claim.job_id)
+        if holder is not None and holder.worker_id != claim.worker_id:
+            self.superseded.set()
+            return
+        # It lapsed, or went with the ledger's memory, and nobody has taken the job since.
+        fresh = self._ledger.claim(claim.job_id, claim.worker_id, ttl_s=CLAIM_TTL_S)
+        with self._wake:
+            if self._claim is claim:
+                self._claim, self._claimed_at = fresh, now

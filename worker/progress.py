@@ -1,0 +1,35 @@
+"""Rendering with a progress bar, for people at a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from common.jobs import Job
+from worker.video.render import render
+from worker.video.speech import Voices
+from worker.video.themes import Theme
+
+
+def render_with_bar(job: Job, theme: Theme, out: Path, voices: Voices, threads: int) -> float:
+    """Render to `out`, which appears when it is whole; how long the video is, in seconds."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    part = out.with_name(f".{out.name}.part")
+    try:
+        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+            task = bar.add_task("starting", total=1.0)
+            seconds = render(
+                job,
+                theme,
+                part,
+                voices=voices,
+                threads=threads,
+                report=lambda done, stage: bar.update(task, completed=done, description=stage),
+            )
+            bar.update(task, completed=1.0, description="done")
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
+    return seconds

@@ -1,0 +1,199 @@
+"""The worker as a process: its parts put together, and the loop that takes one job at a time."""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+
+from common import amqp, http, logs
+from common.ledger import Ledger
+from common.records import WorkerRecord, WorkerState
+from worker.broker import Broker
+from worker.child import RENDER_ARGV, Child
+from worker.handler import Handler
+from worker.leaving import Leaving
+from worker.messages import Delivery
+from worker.metrics import Metrics
+from worker.presence import Presence
+from worker.settings import WorkerSettings
+from worker.storage import open_storage
+from worker.video.themes import Catalogue
+
+_POLL_S = 0.1
+_FAREWELL_S = 1.5
+_LAST_WORDS_S = 20.0
+_log = logs.get("worker")
+
+
+class Worker:
+    """Takes jobs until it is asked to leave."""
+
+    def __init__(self, settings: WorkerSettings, render_argv: Sequence[str] = RENDER_ARGV) -> None:
+        """Raises ConfigError when a part can't work with its settings."""
+        self._settings = settings
+        self._began = process_start()
+        self._leaving = Leaving()
+        catalogue = Catalogue.load(settings.themes)
+        storage = open_storage(settings.output)
+        name = f"worker {settings.worker_id}"
+        parameters = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
+        self._broker = Broker(parameters, settings.job_queue)
+        ledger = Ledger.connect(settings.redis_url.get_secret_value())
+        child = Child(render_argv, timeout_s=settings.job_timeout)
+        self._presence = Presence(
+            ledger, _first_record(settings, self._began), heartbeat_s=settings.heartbeat_interval
+        )
+        metrics = Metrics(
+            child_pid=lambda: child.pid,
+            connected=lambda: self._broker.connected,
+            reachable=lambda: self._presence.reachable,
+            waiting=lambda: self._presence.waiting,
+        )
+        self._handler = Handler(
+            settings,
+            broker=self._broker,
+            ledger=ledger,
+            presence=self._presence,
+            storage=storage,
+            child=child,
+            catalogue=catalogue,
+            leaving=self._leaving,
+            metrics=metrics,
+        )
+        self._http = http.Server(settings, self._routes(metrics), name="worker")
+
+    def run(self) -> int:
+        """Work, then leave; the exit code."""
+        settings = self._settings
+        self._leaving.on_signals(settings.graceful_shutdown_timeout)
+        if settings.interruption_notice:
+            self._leaving.on_notice(settings.interruption_notice, settings.interruption_grace)
+        self._http.start()
+        self._presence.amend(address=f"{_address(settings)}:{self._http.port}")
+        self._broker.start()
+        self._presence.start()
+        if self._await_consuming():
+            self._take_jobs()
+        return self._leave()
+
+    def _await_consuming(self) -> bool:
+        """Wait until jobs can come; False when asked to leave before."""
+        while not self._broker.consuming.wait(_POLL_S):
+            if self._leaving.asked:
+                return False
+        seconds = time.time() - self._began
+        event_id = f"startup:{self._settings.worker_id}:{self._began:.2f}"
+        queue_name = self._settings.job_queue
+        self._presence.amend(startup_seconds=round(seconds, 3))
+        self._presence.show(WorkerState.IDLE)
+        self._presence.tell(lambda ledger: ledger.count_startup(queue_name, event_id, seconds))
+        _log.info("consuming", queue=queue_name, startup_s=round(seconds, 3), http=self._http.port)
+        return True
+
+    def _take_jobs(self) -> None:
+        while not self._leaving.asked:
+            try:
+                delivery = self._broker.deliveries.get(timeout=_POLL_S)
+            except queue.Empty:
+                reason = self._presence.drain_reason
+                if reason is not None:
+                    self._leaving.ask(f"drain: {reason}")
+                continue
+            self._handle(delivery)
+
+    def _handle(self, delivery: Delivery) -> None:
+        self._handler.handle(delivery)
+        # A request that came in the middle of a job counts only if it still stands now.
+        self._presence.look_again()
+
+    def _leave(self) -> int:
+        _log.info("leaving", reason=self._leaving.reason)
+        self._presence.show(WorkerState.DRAINING)
+        self._broker.stop_consuming()
+        self._broker.close()
+        waits = self._presence.waiting and not self._presence.reachable
+        left = self._presence.leave(_LAST_WORDS_S if waits else _FAREWELL_S)
+        if left:
+            _log.error("the ledger never came back; events are lost", events=left)
+        self._http.stop()
+        _log.info("left")
+        return 0
+
+    # Being looked at
+
+    def _routes(self, metrics: Metrics) -> http.Routes:
+        return {
+            "/": self._page,
+            "/health": self._page,
+            "/-/healthy": http.health(self._stuck),
+            "/-/ready": http.health(self._unready),
+            "/metrics": http.metrics(metrics.registry),
+        }
+
+    def _stuck(self) -> str | None:
+        limit, now = self._settings.health_check_timeout, time.monotonic()
+        for name, moved_at in (
+            ("broker", self._broker.moved_at),
+            ("ledger", self._presence.moved_at),
+        ):
+            if now - moved_at > limit:
+                return f"the {name} thread has not moved for {now - moved_at:.0f} s"
+        return None
+
+    def _unready(self) -> str | None:
+        if self._leaving.asked:
+            return f"leaving: {self._leaving.reason}"
+        busy = self._presence.record.has_job
+        return None if self._broker.consuming.is_set() or busy else "not consuming yet"
+
+    def _page(self, _: http.Request) -> http.Response:
+        problem = self._stuck()
+        record = self._presence.record
+        heartbeat = self._presence.last_heartbeat
+        content = {
+            "status": "unhealthy" if problem else "healthy",
+            "last_heartbeat": heartbeat.isoformat() if heartbeat else None,
+            "current_job": record.job_id,
+            "worker_id": record.id,
+            "state": record.status,
+            "progress": record.progress,
+            "stage": record.stage,
+            "jobs_done": record.jobs_done,
+            "broker_connected": self._broker.connected,
+            "ledger_reachable": self._presence.reachable,
+            "problem": problem,
+        }
+        status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
+        return http.as_json(content, status)
+
+
+def process_start() -> float:
+    """When this process began, epoch seconds: field 22 of /proc/self/stat, see proc(5)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
+
+
+def _first_record(settings: WorkerSettings, began: float) -> WorkerRecord:
+    now = datetime.now(UTC)
+    return WorkerRecord(
+        id=settings.worker_id,
+        queue=settings.job_queue,
+        status=WorkerState.STARTING,
+        status_since=now,
+        started_at=datetime.fromtimestamp(began, UTC),
+        last_seen=now,
+        node=settings.node_id,
+        task=settings.task_id,
+        slot=settings.task_slot,
+    )
+
+
+def _address(settings: WorkerSettings) -> str:
+    everywhere = settings.http_host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
+    return os.uname().nodename if everywhere else settings.http_host

@@ -1,0 +1,76 @@
+"""The worker's settings: environment over the `worker:` section of `scaling-config.yml`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from common.amqp import BrokerSettings
+from common.errors import ConfigError
+from common.http import HttpSettings
+from common.jobs import JOB_QUEUE, RESULT_QUEUE
+from common.settings import load, read_yaml
+
+QueueName = Annotated[str, Field(min_length=1, max_length=100)]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+def _notice(value: str) -> str:
+    if "://" in value and not value.startswith(("http://", "https://")):
+        raise ValueError("a file's path, or a URL of http or https")
+    return value
+
+
+class WorkerSettings(BrokerSettings, HttpSettings):
+    """Times are in seconds."""
+
+    redis_url: SecretStr
+    job_queue: QueueName = JOB_QUEUE
+    result_queue: QueueName = RESULT_QUEUE
+    output: Annotated[str, Field(min_length=1)] = "data/videos"
+    """A folder, or `s3://bucket/prefix`."""
+    worker_id: Identifier = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
+    node_id: str = Field(default_factory=socket.gethostname)
+    task_id: str = Field(default_factory=lambda: str(os.getpid()))
+    task_slot: str = ""
+    heartbeat_interval: Annotated[float, Field(ge=0.5, le=300)] = 10
+    """Between two signs of life in the ledger."""
+    amqp_heartbeat: Annotated[int, Field(ge=1, le=600)] = 30
+    """What is agreed with the broker: it gives up on a worker that is silent for twice as long."""
+    health_check_timeout: Annotated[float, Field(ge=1, le=600)] = 30
+    """A thread that has not moved for so long makes the worker unhealthy."""
+    graceful_shutdown_timeout: Annotated[float, Field(ge=1, le=86_400)] = 300
+    """From SIGTERM to the moment at which the orchestrator kills."""
+    job_timeout: Annotated[float, Field(ge=1, le=86_400)] = 1800
+    job_max_retries: Annotated[int, Field(ge=0, le=20)] = 3
+    job_retry_delay: Annotated[int, Field(ge=1, le=3600)] = 5
+    """Before the first further attempt; four times as long before each later one."""
+    interruption_notice: Annotated[str, AfterValidator(_notice)] | None = None
+    """A file that appears, or a URL that begins to answer 200, when the host is to be taken away."""
+    interruption_grace: Annotated[float, Field(ge=1, le=3600)] = 110
+    """From that notice to the end of the host."""
+    themes: Path | None = None
+    """A folder of theme folders, looked through before the shipped one."""
+    render_threads: Annotated[int, Field(ge=1, le=64)] = 2
+    elevenlabs_api_key: SecretStr | None = None
+    elevenlabs_url: str = "https://api.elevenlabs.io"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> WorkerSettings:
+    """The settings of this process. Raises ConfigError."""
+    env = os.environ if environ is None else environ
+    return load(WorkerSettings, environ=env, base=_section(env), base_name="worker")
+
+
+def _section(env: Mapping[str, str]) -> dict[str, Any]:
+    path = env.get("SCALING_CONFIG")
+    section = read_yaml(Path(path)).get("worker") if path else None
+    if section is not None and not isinstance(section, dict):
+        raise ConfigError("worker", section, "a mapping of settings")
+    return section or {}

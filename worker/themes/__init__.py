@@ -1,0 +1,1 @@
+"""The shipped themes, one folder each."""

@@ -1,0 +1,74 @@
+"""`python -m worker.video.child`: renders the one job given on stdin. See worker/child.py."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Read the request, render, say what came of it."""
+    _die_with_the_worker()
+    request = json.load(sys.stdin)
+    _say(progress=0.0, stage="starting the renderer")
+    try:
+        _say(result={"seconds": _render(request)})
+    except Exception as error:
+        _say(error=_told(error))
+
+
+def _render(request: dict[str, Any]) -> float:
+    # Heavy, so only after the worker has heard of us.
+    from common.jobs import Job
+    from worker.video.render import render
+    from worker.video.speech import Voices
+    from worker.video.themes import Catalogue
+
+    job = Job.model_validate(request["job"])
+    themes = request["themes"]
+    catalogue = Catalogue.load(Path(themes) if themes else None)
+    catalogue.check(job)
+    return render(
+        job,
+        catalogue.theme(job),
+        Path(request["path"]),
+        voices=Voices(),
+        threads=request["threads"],
+        report=lambda progress, stage: _say(progress=progress, stage=stage),
+    )
+
+
+def _told(error: Exception) -> dict[str, Any]:
+    from common.errors import InvalidInputError
+    from worker.errors import JobError, PermanentError
+
+    permanent = isinstance(error, PermanentError | InvalidInputError)
+    known = permanent or isinstance(error, JobError)
+    message = str(error) if known else f"{type(error).__name__}: {error}"
+    return {"permanent": permanent, "message": message[:1000]}
+
+
+def _say(**message: Any) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def _die_with_the_worker() -> None:
+    """Be killed when the worker dies, and be the first to go when memory runs out."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get("WORKER_PID") not in (None, str(os.getppid())):
+        raise SystemExit(1)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("800")
+
+
+if __name__ == "__main__":
+    main()

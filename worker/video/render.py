@@ -1,0 +1,97 @@
+"""A dialogue becomes a video file: speak, lay out, draw, mix, encode."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.jobs import Job
+from worker.video import encode as ffmpeg
+from worker.video.encode import Track
+from worker.video.pictures import Artist
+from worker.video.sound import write_sound
+from worker.video.speech import Voices
+from worker.video.themes import Theme
+from worker.video.timeline import Cue, caption_cues, frame, place, stage_cues
+from worker.video.voices import Speech
+
+Report = Callable[[float, str], None]
+"""Told the share that is done, and what is being done, in words for people."""
+
+_SPOKEN, _DRAWN = 0.15, 0.35
+
+
+def render(
+    job: Job, theme: Theme, path: Path, *, voices: Voices, threads: int, report: Report
+) -> float:
+    """Write the job's video to `path`; how long it is, in seconds.
+
+    Raises TransientError or PermanentError.
+    """
+    spoken = _speak(job, theme, voices, report)
+    lines, seconds = place(spoken)
+    frames = frame(seconds)
+    with tempfile.TemporaryDirectory(prefix="render-", dir=_fast_folder()) as name:
+        folder = Path(name)
+        report(_SPOKEN, "mixing the sound")
+        sound = folder / "sound.wav"
+        write_sound(sound, lines, theme, frames / 30)
+        artist = Artist(theme, job.title)
+        tracks = [
+            _stage_track(artist, stage_cues(lines), folder),
+            _caption_track(artist, caption_cues(lines, artist.fits), folder, report),
+        ]
+        ffmpeg.encode(
+            path,
+            background=theme.file(str(theme.background)) if artist.moving else None,
+            tracks=tracks,
+            sound=sound,
+            frames=frames,
+            folder=folder,
+            threads=threads,
+            report=lambda done: report(
+                _DRAWN + (1 - _DRAWN) * done, f"encoding, {done:.0%} of {seconds:.0f} s"
+            ),
+        )
+    return seconds
+
+
+def _speak(job: Job, theme: Theme, voices: Voices, report: Report) -> list[tuple[str, Speech]]:
+    spoken = []
+    for number, turn in enumerate(job.turns):
+        done = _SPOKEN * number / len(job.turns)
+        report(done, f"speaking line {number + 1} of {len(job.turns)}")
+        voice = theme.speakers[turn.speaker].voice
+        spoken.append((turn.speaker, voices.speak(turn.text, voice)))
+    return spoken
+
+
+def _stage_track(artist: Artist, cues: Sequence[Cue[Any]], folder: Path) -> Track:
+    backdrop = artist.backdrop()
+    files: dict[Any, Path] = {}
+    for cue in cues:
+        if cue.shown not in files:
+            picture = artist.stage(cue.shown, backdrop)
+            if not artist.moving:
+                picture = picture.convert("RGB")
+            files[cue.shown] = ffmpeg.save(picture, folder, f"stage{len(files)}")
+    return Track([(cue.frame, files[cue.shown]) for cue in cues])
+
+
+def _caption_track(artist: Artist, cues: Sequence[Cue[Any]], folder: Path, report: Report) -> Track:
+    files: dict[Any, Path] = {}
+    for number, cue in enumerate(cues):
+        if number % 25 == 0:
+            done = _SPOKEN + (_DRAWN - _SPOKEN) * number / len(cues)
+            report(done, f"drawing caption {number + 1} of {len(cues)}")
+        if cue.shown not in files:
+            path = folder / f"caption{len(files)}.png"
+            artist.caption(cue.shown).save(path, compress_level=1)
+            files[cue.shown] = path
+    return Track([(cue.frame, files[cue.shown]) for cue in cues], y=artist.caption_box[0])
+
+
+def _fast_folder() -> str | None:
+    return None

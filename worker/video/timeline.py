@@ -1,0 +1,122 @@
+"""When what is heard and seen: pure arithmetic from spoken lines to frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from worker.video.voices import Speech, Word
+
+Shown = TypeVar("Shown")
+
+FPS = 30
+_BEFORE_S, _BETWEEN_S, _AFTER_S = 0.3, 0.25, 0.6
+_MOUTH_S = 0.22
+"""How long a mouth stays open for one word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A spoken line in its place."""
+
+    speaker: str
+    speech: Speech
+    start: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """As many words as are shown at once, in rows, and the index of the one being spoken."""
+
+    rows: tuple[tuple[str, ...], ...]
+    spoken: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Who has the word, and whether the mouth is open."""
+
+    speaker: str | None = None
+    is_open: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cue(Generic[Shown]):
+    """Something is shown from that frame on, until the next cue."""
+
+    frame: int
+    shown: Shown
+
+
+def place(spoken: Sequence[tuple[str, Speech]]) -> tuple[list[Line], float]:
+    """The lines one after the other, and how long all of it takes, in seconds."""
+    lines, at = [], _BEFORE_S
+    for speaker, speech in spoken:
+        lines.append(Line(speaker, speech, at))
+        at += speech.seconds + _BETWEEN_S
+    return lines, at - _BETWEEN_S + _AFTER_S
+
+
+def frame(seconds: float) -> int:
+    """The frame that begins nearest to that time."""
+    return round(seconds * FPS)
+
+
+def pages(
+    words: Sequence[Word], fits: Callable[[Sequence[str]], bool], rows: int
+) -> list[list[list[Word]]]:
+    """The words in rows that fit, and the rows in pages of so many. A row has a word at least."""
+    result: list[list[list[Word]]] = []
+    for word in words:
+        row = result[-1][-1] if result else None
+        if row is not None and fits([*(w.text for w in row), word.text]):
+            row.append(word)
+        elif result and len(result[-1]) < rows:
+            result[-1].append([word])
+        else:
+            result.append([[word]])
+    return result
+
+
+def caption_cues(
+    lines: Sequence[Line], fits: Callable[[Sequence[str]], bool], rows: int = 2
+) -> list[Cue[Page | None]]:
+    """A cue for every word; None where nothing is spoken."""
+    cues: list[Cue[Page | None]] = [Cue(0, None)]
+    for line in lines:
+        for page in pages(line.speech.words, fits, rows):
+            texts = tuple(tuple(word.text for word in row) for row in page)
+            for spoken, word in enumerate(word for row in page for word in row):
+                cues.append(Cue(frame(line.start + word.start), Page(texts, spoken)))
+        cues.append(Cue(frame(line.start + line.speech.seconds), None))
+    return tidy(cues)
+
+
+def stage_cues(lines: Sequence[Line]) -> list[Cue[Stage]]:
+    """Who speaks when; the mouth opens with every word."""
+    cues = [Cue(0, Stage())]
+    for line in lines:
+        for begin, end in _mouths(line.speech):
+            cues.append(Cue(frame(line.start + begin), Stage(line.speaker, is_open=True)))
+            cues.append(Cue(frame(line.start + end), Stage(line.speaker)))
+        cues.append(Cue(frame(line.start + line.speech.seconds + _BETWEEN_S / 2), Stage()))
+    return tidy(cues)
+
+
+def tidy(cues: Sequence[Cue[Shown]]) -> list[Cue[Shown]]:
+    """In order, one cue a frame (the last counts), and none that changes nothing."""
+    result: list[Cue[Shown]] = []
+    for cue in cues:
+        while result and result[-1].frame >= cue.frame:
+            result.pop()
+        if not result or result[-1].shown != cue.shown:
+            result.append(cue)
+    return result
+
+
+def _mouths(speech: Speech) -> Iterator[tuple[float, float]]:
+    starts = [word.start for word in speech.words]
+    for start, following in zip(starts, [*starts[1:], speech.seconds], strict=True):
+        if following > start:
+            yield start, start + min(_MOUTH_S, (following - start) * 0.6)
