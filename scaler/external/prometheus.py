@@ -52,7 +52,7 @@ class Prometheus:
         form = {
             "query": promql,
             "time": f"{at:.3f}",
-            "timeout": f"{self._timeout_s:g}s",
+            "timeout": f"{self._timeout_s * 1e3:.0f}ms",
             # Two are enough to know that it is not one.
             "limit": "2",
         }
