@@ -182,7 +182,7 @@ inhibit_rules:
   # Worse news of the same thing silences the lesser.
   - source_matchers: [severity="critical"]
     target_matchers: [severity=~"warning|info"]
-    equal: [service, queue, target]
+    equal: [service, queue, target, source, job]
   # Without the broker all that is said of queues follows from that.
   - source_matchers: [alertname="BrokerDown"]
     target_matchers: [service="queue"]
