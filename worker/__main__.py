@@ -6,23 +6,11 @@ import sys
 
 
 def main() -> None:
-    """Run the command line. `run` goes its own way, since it must not load what it never uses."""
+    """Do what the command line says. `run` must not load what it never uses, so it goes first."""
     if sys.argv[1:] == ["run"]:
-        from common.errors import ConfigError
-        from common.logs import configure
-        from common.settings import or_exit
-        from worker.settings import load_settings
+        from worker.run import main as run
 
-        settings = or_exit(load_settings)
-        configure("worker", settings.log_level)
-        from worker.run import Worker
-
-        try:
-            worker = Worker(settings)
-        except ConfigError as error:
-            sys.stderr.write(f"invalid configuration: {error}\n")
-            raise SystemExit(2) from None
-        raise SystemExit(worker.run())
+        run()
     from worker.cli import app
 
     app()

@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pika
@@ -33,7 +35,20 @@ _log = get("broker")
 # One line of ours says what pika would say in ten with a traceback.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
-Work = Callable[[], Any]
+Work = Callable[["Session"], Any]
+
+
+@dataclass
+class Session:
+    """A connection with its two channels."""
+
+    number: int
+    connection: pika.BlockingConnection
+    channel: BlockingChannel
+    """Consumes, publishes and acknowledges: what happens on it happens in order."""
+    control: BlockingChannel
+    """Asks what may be refused; a refusal closes it, and another is opened."""
+    consumer: str | None = None
 
 
 class Broker:
@@ -49,11 +64,8 @@ class Broker:
         """When the thread last showed that it is alive."""
         self._lock = threading.Lock()
         self._work: list[tuple[Work, Future[Any]]] = []
-        self._session = 0
-        self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
-        self._control: BlockingChannel | None = None
-        self._consumer: str | None = None
+        self._session: Session | None = None
+        self._sessions = 0
         self._holding = False
         self._wanted = True
         self._stop = threading.Event()
@@ -74,19 +86,13 @@ class Broker:
     def stop_consuming(self) -> None:
         """Take no further message; what arrived and was not taken from `deliveries` goes back."""
         self._wanted = False
-        try:
+        with suppress(BrokerLostError):  # without a connection there is no consumer either
             self._call(self._cancel)
-        except BrokerLostError:
-            pass  # without a connection there is no consumer either
-
-    def holds(self, delivery: Delivery) -> bool:
-        """Whether the broker still counts the message as ours, as far as we know."""
-        return delivery.session == self._session and self.connected
 
     @property
     def connected(self) -> bool:
         """Whether there is a session with the broker."""
-        return self._channel is not None
+        return self._session is not None
 
     def publish(self, delivery: Delivery, message: Outgoing, receipt: str) -> bool:
         """Publish the outcome of `delivery` with confirmation, once; False if that was done before.
@@ -95,14 +101,16 @@ class Broker:
         afterwards whether it went. Raises BrokerLostError when the delivery's session is gone;
         whether the message went is then unknown until the redelivery looks at the receipt.
         """
-        return bool(self._call(lambda: self._publish(delivery, message, receipt)))
+        return bool(self._call(lambda session: self._publish(session, delivery, message, receipt)))
 
     def receipt(self, name: str) -> Mapping[str, Any] | None:
         """The headers of what has been published under this receipt, if anything has been.
 
         Raises BrokerLostError.
         """
-        found: Mapping[str, Any] | None = self._call(lambda: self._read_receipt(name))
+        found: Mapping[str, Any] | None = self._call(
+            lambda session: self._read_receipt(session, name)
+        )
         return found
 
     def acknowledge(self, delivery: Delivery, receipt: str) -> None:
@@ -110,11 +118,11 @@ class Broker:
 
         The deletion is answered only after the acknowledgement before it has been worked off.
         """
-        self._call(lambda: self._acknowledge(delivery, receipt))
+        self._call(lambda session: self._acknowledge(session, delivery, receipt))
 
     def requeue(self, delivery: Delivery) -> None:
         """Give the message back as it came. Raises BrokerLostError if the broker has it already."""
-        self._call(lambda: self._requeue(delivery))
+        self._call(lambda session: self._requeue(session, delivery))
 
     def drop(self) -> None:
         """Forget the message in hand, which came by a session that is gone, and consume again."""
@@ -124,19 +132,17 @@ class Broker:
     def _call(self, work: Work) -> Any:
         future: Future[Any] = Future()
         with self._lock:
-            if self._channel is None:
+            if self._session is None:
                 raise BrokerLostError("not connected")
             self._work.append((work, future))
         self._wake()
         return future.result()
 
     def _wake(self) -> None:
-        connection = self._connection
-        if connection is not None and connection.is_open:
-            try:
-                connection.add_callback_threadsafe(lambda: None)
-            except AMQPError:
-                pass  # it is going down; the thread will see that by itself
+        session = self._session
+        if session is not None:
+            with suppress(AMQPError):  # going down; the thread will see that by itself
+                session.connection.add_callback_threadsafe(lambda: None)
 
     # The thread
 
@@ -144,10 +150,10 @@ class Broker:
         pause = _BACKOFF_S[0]
         while not self._stop.is_set():
             try:
-                self._connect()
+                session = self._connect()
                 pause = _BACKOFF_S[0]
                 while not self._stop.is_set():
-                    self._turn()
+                    self._turn(session)
             except Exception as error:  # whatever it is, the worker's way back is a new session
                 _log.warning("broker away", error=repr(error)[:300], retry_in_s=round(pause, 1))
             finally:
@@ -155,56 +161,51 @@ class Broker:
             self._rest(pause * random.uniform(0.5, 1.0))
             pause = min(_BACKOFF_S[1], pause * 2)
 
-    def _connect(self) -> None:
+    def _connect(self) -> Session:
         connection = pika.BlockingConnection(self._parameters)
-        self._connection = connection
-        self._control = connection.channel()
-        self._ensure(self._queue)
-        channel = connection.channel()
-        channel.confirm_delivery()
-        channel.basic_qos(prefetch_count=1)
-        channel.add_on_cancel_callback(lambda _: self._forget_consumer())
-        self._session += 1
+        self._sessions += 1
+        session = Session(self._sessions, connection, connection.channel(), connection.channel())
+        try:
+            self._ensure(session, self._queue)
+            session.channel.confirm_delivery()
+            session.channel.basic_qos(prefetch_count=1)
+            session.channel.add_on_cancel_callback(lambda _: self._forget_consumer(session))
+        except AMQPError:
+            _close(connection)
+            raise
         with self._lock:
-            self._channel = channel
+            self._session = session
+        return session
 
-    def _turn(self) -> None:
-        assert self._connection is not None
-        assert self._channel is not None
-        if self._wanted and not self._holding and self._consumer is None:
-            self._consumer = self._channel.basic_consume(self._queue, self._on_message)
+    def _turn(self, session: Session) -> None:
+        if self._wanted and not self._holding and session.consumer is None:
+            session.consumer = session.channel.basic_consume(self._queue, self._on_message)
             self.consuming.set()
-        self._connection.process_data_events(time_limit=_TURN_S)
+        session.connection.process_data_events(time_limit=_TURN_S)
         self.moved_at = time.monotonic()
-        if not self._channel.is_open:
-            raise pika.exceptions.ChannelClosed(0, "the broker closed the channel")
-        with self._lock:
-            todo, self._work = self._work, []
-        for position, (work, future) in enumerate(todo):
+        if not session.channel.is_open:
+            raise AMQPError("the broker closed the channel")
+        while self._work:
+            with self._lock:
+                work, future = self._work.pop(0)
             try:
-                future.set_result(work())
-            except (AMQPError, OSError) as error:
-                with self._lock:
-                    self._work = todo[position:] + self._work
-                raise error
-            except Exception as error:  # the caller's mistake, and for the caller to hear
+                future.set_result(work(session))
+            except BrokerLostError as error:
                 future.set_exception(error)
+            except Exception as error:
+                future.set_exception(BrokerLostError(f"the broker did not do it: {error!r:.200}"))
+                raise
 
     def _end_session(self) -> None:
         with self._lock:
-            self._channel = None
+            session, self._session = self._session, None
             lost, self._work = self._work, []
-        self._forget_consumer()
+        self.consuming.clear()
         self._take_back()
         for _, future in lost:
-            if not future.done():
-                future.set_exception(BrokerLostError("the connection to the broker was lost"))
-        connection, self._connection = self._connection, None
-        if connection is not None and connection.is_open:
-            try:
-                connection.close()
-            except (AMQPError, OSError):
-                pass  # it is gone, which is what was wanted
+            future.set_exception(BrokerLostError("the connection to the broker was lost"))
+        if session is not None:
+            _close(session.connection)
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -218,7 +219,7 @@ class Broker:
         self._holding = True
         self.deliveries.put(
             Delivery(
-                session=self._session,
+                session=self._sessions,
                 tag=method.delivery_tag,
                 body=body,
                 redelivered=bool(method.redelivered),
@@ -228,43 +229,36 @@ class Broker:
             )
         )
 
-    def _forget_consumer(self) -> None:
-        self._consumer = None
+    def _forget_consumer(self, session: Session) -> None:
+        session.consumer = None
         self.consuming.clear()
 
-    def _cancel(self) -> None:
-        assert self._channel is not None
-        if self._consumer is not None:
-            self._channel.basic_cancel(self._consumer)
-        self._forget_consumer()
+    def _cancel(self, session: Session) -> None:
+        if session.consumer is not None:
+            session.channel.basic_cancel(session.consumer)
+        self._forget_consumer(session)
         for delivery in self._take_back():
-            self._channel.basic_nack(delivery.tag, requeue=True)
+            session.channel.basic_nack(delivery.tag, requeue=True)
 
     def _take_back(self) -> list[Delivery]:
         taken = []
-        while True:
-            try:
+        with suppress(queue.Empty):
+            while True:
                 taken.append(self.deliveries.get_nowait())
-            except queue.Empty:
-                break
         if taken:
             self._holding = False
         return taken
 
-    def _mine(self, delivery: Delivery) -> BlockingChannel:
-        if delivery.session != self._session or self._channel is None:
-            raise BrokerLostError("the message came by a connection that is gone")
-        return self._channel
-
-    def _publish(self, delivery: Delivery, message: Outgoing, receipt: str) -> bool:
-        channel = self._mine(delivery)
-        self._ensure(message.queue)
-        declared = channel.queue_declare(
-            receipt, durable=True, arguments={"x-expires": _RECEIPT_TTL_MS}
-        )
+    def _publish(
+        self, session: Session, delivery: Delivery, message: Outgoing, receipt: str
+    ) -> bool:
+        _require(session, delivery)
+        self._ensure(session, message.queue)
+        expiry = {"x-expires": _RECEIPT_TTL_MS}
+        declared = session.channel.queue_declare(receipt, durable=True, arguments=expiry)
         if declared.method.message_count:
             return False
-        channel.basic_publish(
+        session.channel.basic_publish(
             "",
             message.queue,
             message.body,
@@ -279,50 +273,40 @@ class Broker:
         )
         return True
 
-    def _acknowledge(self, delivery: Delivery, receipt: str) -> None:
-        channel = self._mine(delivery)
+    def _acknowledge(self, session: Session, delivery: Delivery, receipt: str) -> None:
+        _require(session, delivery)
         self._holding = False
-        channel.basic_ack(delivery.tag)
-        channel.queue_delete(receipt)
+        session.channel.basic_ack(delivery.tag)
+        session.channel.queue_delete(receipt)
 
-    def _requeue(self, delivery: Delivery) -> None:
-        channel = self._mine(delivery)
+    def _requeue(self, session: Session, delivery: Delivery) -> None:
+        _require(session, delivery)
         self._holding = False
-        channel.basic_nack(delivery.tag, requeue=True)
+        session.channel.basic_nack(delivery.tag, requeue=True)
 
-    def _read_receipt(self, name: str) -> Mapping[str, Any] | None:
-        try:
-            self._passive(name)
-        except ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
-                raise
+    def _read_receipt(self, session: Session, name: str) -> Mapping[str, Any] | None:
+        if not self._exists(session, name):
             return None
-        assert self._control is not None
-        method, properties, _ = self._control.basic_get(name)
+        method, properties, _ = session.control.basic_get(name)
         if method is None:
             return None
-        self._control.basic_nack(method.delivery_tag, requeue=True)
+        session.control.basic_nack(method.delivery_tag, requeue=True)
         return dict(properties.headers or {})
 
-    def _ensure(self, name: str) -> None:
+    def _ensure(self, session: Session, name: str) -> None:
         """The queue exists afterwards: as its owner made it, or else as ours."""
+        if not self._exists(session, name):
+            session.control.queue_declare(name, durable=True, arguments=self._arguments(name))
+
+    def _exists(self, session: Session, name: str) -> bool:
         try:
-            self._passive(name)
+            session.control.queue_declare(name, passive=True)
         except ChannelClosedByBroker as error:
+            session.control = session.connection.channel()
             if error.reply_code != _NOT_FOUND:
                 raise
-            assert self._control is not None
-            self._control.queue_declare(name, durable=True, arguments=self._arguments(name))
-
-    def _passive(self, name: str) -> int:
-        """Messages in the queue; asked on a channel of its own, which a refusal closes."""
-        assert self._connection is not None
-        assert self._control is not None
-        try:
-            return int(self._control.queue_declare(name, passive=True).method.message_count)
-        except ChannelClosedByBroker:
-            self._control = self._connection.channel()
-            raise
+            return False
+        return True
 
     def _arguments(self, name: str) -> dict[str, Any] | None:
         prefix, _, seconds = name.rpartition(".")
@@ -333,3 +317,13 @@ class Broker:
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": self._queue,
         }
+
+
+def _require(session: Session, delivery: Delivery) -> None:
+    if delivery.session != session.number:
+        raise BrokerLostError("the message came by a connection that is gone")
+
+
+def _close(connection: pika.BlockingConnection) -> None:
+    with suppress(AMQPError, OSError):  # gone already, which is what was wanted
+        connection.close()

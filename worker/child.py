@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
-from common.logs import get
 from worker.errors import JobError, PermanentError, TransientError
 
 RENDER_ARGV = (sys.executable, "-m", "worker.video.child")
 _POLL_S = 0.2
 _TAIL_BYTES = 600
 _MAX_LINE_BYTES = 1_000_000
-_log = get("render")
 
 Report = Callable[[float, str], None]
 Check = Callable[[], JobError | None]
@@ -40,7 +37,6 @@ class Child:
         self._argv = list(argv)
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -55,53 +51,46 @@ class Child:
         TransientError when the child died, could not start or took longer than the timeout, and
         what the child itself calls its error.
         """
-        with tempfile.TemporaryFile() as stderr:
+        output, child_end = os.pipe()
+        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
+            stdin.write(json.dumps(request).encode())
+            stdin.seek(0)
             try:
-                process = self._start(stderr)
+                process = self._start(stdin, child_end, stderr)
             except OSError as error:
+                os.close(output)
                 raise TransientError(f"the renderer could not be started: {error}") from error
+            finally:
+                os.close(child_end)
             try:
-                return self._follow(process, request, report, check, stderr)
+                return self._follow(_Lines(output), report, check)
+            except EOFError:
+                raise TransientError(_epitaph(process, stderr)) from None
             finally:
                 self._end(process)
+                os.close(output)
 
-    def _start(self, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _start(self, stdin: IO[bytes], stdout: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
             self._argv,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=stderr,
             start_new_session=True,
             env={**os.environ, "WORKER_PID": str(os.getpid())},
         )
         return self._process
 
-    def _follow(
-        self,
-        process: subprocess.Popen[bytes],
-        request: Mapping[str, Any],
-        report: Report,
-        check: Check,
-        stderr: IO[bytes],
-    ) -> dict[str, Any]:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def _follow(self, lines: _Lines, report: Report, check: Check) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout_s
-        with suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(request).encode())
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-        reader = _Lines(process.stdout.fileno())
         while True:
-            for message in reader.read(_POLL_S):
+            for message in lines.read(_POLL_S):
                 if "result" in message:
                     return dict(message["result"])
                 if "error" in message:
                     kind = PermanentError if message["error"]["permanent"] else TransientError
                     raise kind(message["error"]["message"])
                 report(float(message["progress"]), str(message["stage"]))
-            if reader.ended:
-                raise TransientError(_epitaph(process, stderr))
             reason = check()
             if reason is not None:
                 raise reason
@@ -113,10 +102,6 @@ class Child:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
         self._process = None
 
 
@@ -125,16 +110,15 @@ class _Lines:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(descriptor, selectors.EVENT_READ)
         self._rest = b""
-        self.ended = False
 
     def read(self, timeout_s: float) -> list[dict[str, Any]]:
-        if not self._selector.select(timeout_s):
+        """What came within that time. Raises EOFError when nothing more can come."""
+        if not select.select([self._descriptor], [], [], timeout_s)[0]:
             return []
         chunk = os.read(self._descriptor, 65_536)
-        self.ended = not chunk
+        if not chunk:
+            raise EOFError
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > _MAX_LINE_BYTES:
             raise TransientError("the renderer talks nonsense")

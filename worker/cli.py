@@ -12,10 +12,10 @@ import typer
 
 from common.errors import ConfigError, InvalidInputError
 from common.jobs import Job, parse_job
-from common.settings import or_exit
+from common.settings import load, or_exit
 from worker.dead import BrokerError, JobQueues, Parked
 from worker.errors import JobError
-from worker.settings import WorkerSettings, load_settings
+from worker.settings import VoiceSettings, WorkerSettings, load_settings
 from worker.video.themes import Catalogue
 
 app = typer.Typer(
@@ -36,16 +36,9 @@ All = Annotated[bool, typer.Option("--all", help="Every parked job.")]
 @app.command()
 def run() -> None:
     """Work until asked to leave. Settings come from the environment, see docs/worker.md."""
-    from common.logs import configure
-    from worker.run import Worker
+    from worker.run import main
 
-    settings = or_exit(load_settings)
-    configure("worker", settings.log_level)
-    try:
-        worker = Worker(settings)
-    except ConfigError as error:
-        _fail(f"invalid configuration: {error}", 2)
-    raise SystemExit(worker.run())
+    main()
 
 
 @app.command()
@@ -70,10 +63,11 @@ def render(
     from worker.video.speech import Voices
 
     job = _read(file)
+    voices = Voices(*or_exit(lambda: load(VoiceSettings)).for_voices())
     try:
         catalogue = Catalogue.load(themes)
         catalogue.check(job)
-        seconds = render_with_bar(job, catalogue.theme(job), out, Voices(), threads)
+        seconds = render_with_bar(job, catalogue.theme(job), out, voices, threads)
     except InvalidInputError as error:
         _fail(str(error), 2)
     except JobError as error:

@@ -72,7 +72,12 @@ class JobQueues:
     def parked(self) -> list[Parked]:
         """Every parked message, oldest first; all stay where they are."""
         found: list[Parked] = []
-        self._visit(lambda parked: found.append(parked) or False)
+
+        def note(parked: Parked) -> bool:
+            found.append(parked)
+            return False
+
+        self._visit(note)
         return found
 
     def requeue(self, chosen: Callable[[Parked], bool]) -> int:

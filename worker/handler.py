@@ -130,6 +130,7 @@ class Handler:
             "job": job.model_dump(),
             "path": str(made),
             "threads": self._settings.render_threads,
+            "voices": self._settings.for_voices(),
             "themes": str(self._settings.themes) if self._settings.themes else None,
         }
         try:
@@ -171,15 +172,15 @@ class Handler:
         why = str(error)
         final = isinstance(error, PermanentError) or delivery.attempt >= settings.job_max_retries
         outcome = Outcome.PARKED if final else Outcome.RETRIED
-        told = {"error": why, "worker": settings.worker_id, "at": datetime.now(UTC)}
+        blame = messages.Blame(why, settings.worker_id, datetime.now(UTC))
         if final:
-            message = messages.parked(delivery, settings.job_queue, **told)
+            message = messages.parked(delivery, settings.job_queue, blame)
             status = JobStatus(
                 job_id=attempt.job.job_id, status=Status.ERROR, stage="failed", error_msg=why
             )
         else:
             message = messages.retried(
-                delivery, settings.job_queue, settings.job_retry_delay, **told
+                delivery, settings.job_queue, settings.job_retry_delay, blame
             )
             wait = messages.delay_s(settings.job_retry_delay, delivery.attempt + 1)
             tries = f"attempt {delivery.attempt + 2} of {settings.job_max_retries + 1}"
@@ -213,13 +214,8 @@ class Handler:
                 job_id=error.job_id, status=Status.ERROR, stage="refused", error_msg=str(error)
             )
             events.append(lambda ledger: ledger.put_status(status))
-        message = messages.parked(
-            delivery,
-            settings.job_queue,
-            error=str(error),
-            worker=settings.worker_id,
-            at=datetime.now(UTC),
-        )
+        blame = messages.Blame(str(error), settings.worker_id, datetime.now(UTC))
+        message = messages.parked(delivery, settings.job_queue, blame)
         self._settle(delivery, message, step, [*events, self._outcome(step, Outcome.PARKED)])
         self._metrics.ended(Outcome.PARKED)
         _log.warning("job refused", job_id=error.job_id, error=str(error), next=message.queue)

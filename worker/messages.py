@@ -125,15 +125,22 @@ def announced(result: Result, queue: str) -> Outgoing:
     return Outgoing(queue, body, {OUTCOME: Outcome.DONE.value}, message_id=result.job_id)
 
 
-def retried(
-    delivery: Delivery, job_queue: str, first_s: int, *, error: str, worker: str, at: datetime
-) -> Outgoing:
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """What went wrong with an attempt, at whose hands, and when."""
+
+    error: str
+    worker: str
+    at: datetime
+
+
+def retried(delivery: Delivery, job_queue: str, first_s: int, blame: Blame) -> Outgoing:
     """The message that brings the job back after a pause."""
     number = delivery.attempt + 1
     headers = _own(delivery) | {
         OUTCOME: Outcome.RETRIED.value,
         ATTEMPT: number,
-        HISTORY: _with_entry(delivery, error=error, worker=worker, at=at),
+        HISTORY: _with_entry(delivery, blame),
     }
     headers.pop(DEFERRED, None)
     return _onwards(delivery, retry_queue(job_queue, delay_s(first_s, number)), headers)
@@ -145,14 +152,12 @@ def deferred(delivery: Delivery, job_queue: str) -> Outgoing:
     return _onwards(delivery, retry_queue(job_queue, DEFER_S), headers)
 
 
-def parked(
-    delivery: Delivery, job_queue: str, *, error: str, worker: str, at: datetime
-) -> Outgoing:
+def parked(delivery: Delivery, job_queue: str, blame: Blame) -> Outgoing:
     """The message for `<queue>.dead`: the body as it came, with its error and history."""
     headers = _own(delivery) | {
         OUTCOME: Outcome.PARKED.value,
-        ERROR: error[:_MAX_ERROR],
-        HISTORY: _with_entry(delivery, error=error, worker=worker, at=at),
+        ERROR: blame.error[:_MAX_ERROR],
+        HISTORY: _with_entry(delivery, blame),
     }
     return _onwards(delivery, dead_queue(job_queue), headers)
 
@@ -173,12 +178,12 @@ def _own(delivery: Delivery) -> dict[str, Any]:
     return {name: v for name, v in delivery.headers.items() if name not in _BROKERS_OWN}
 
 
-def _with_entry(delivery: Delivery, *, error: str, worker: str, at: datetime) -> str:
+def _with_entry(delivery: Delivery, blame: Blame) -> str:
     entry = {
         "attempt": delivery.attempt + 1,
-        "at": at.isoformat(timespec="milliseconds"),
-        "worker": worker,
-        "error": error[:_MAX_ERROR],
+        "at": blame.at.isoformat(timespec="milliseconds"),
+        "worker": blame.worker,
+        "error": blame.error[:_MAX_ERROR],
     }
     return json.dumps([*delivery.history, entry][-_MAX_HISTORY:])
 

@@ -81,7 +81,7 @@ class _Processes(Collector):
         self._child_pid = child_pid
 
     def collect(self) -> Iterable[Metric]:
-        import psutil  # noqa: PLC0415 - costs start-up time, and is not needed before a scrape
+        import psutil
 
         cpu = CounterMetricFamily(
             "autoscaler_worker_cpu_seconds",

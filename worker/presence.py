@@ -134,7 +134,7 @@ class Presence:
             self.drain_reason = None
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until the ledger has taken every event; at most so long, and not while it is away."""
+        """Wait until the ledger has taken every event: at most so long, not while it is away."""
         until = time.monotonic() + timeout_s
         while self._events and time.monotonic() < until:
             with self._wake:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,8 +12,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from common import amqp, http, logs
+from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
+from common.settings import or_exit
 from worker.broker import Broker
 from worker.child import RENDER_ARGV, Child
 from worker.handler import Handler
@@ -20,7 +23,7 @@ from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
 from worker.presence import Presence
-from worker.settings import WorkerSettings
+from worker.settings import WorkerSettings, load_settings
 from worker.storage import open_storage
 from worker.video.themes import Catalogue
 
@@ -197,3 +200,15 @@ def _first_record(settings: WorkerSettings, began: float) -> WorkerRecord:
 def _address(settings: WorkerSettings) -> str:
     everywhere = settings.http_host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not bound
     return os.uname().nodename if everywhere else settings.http_host
+
+
+def main() -> None:
+    """The command `run`: the exit code is 0 after leaving, 2 for settings that cannot be used."""
+    settings = or_exit(load_settings)
+    logs.configure("worker", settings.log_level)
+    try:
+        worker = Worker(settings)
+    except ConfigError as error:
+        sys.stderr.write(f"invalid configuration: {error}\n")
+        raise SystemExit(2) from None
+    raise SystemExit(worker.run())

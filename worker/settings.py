@@ -14,7 +14,7 @@ from common.amqp import BrokerSettings
 from common.errors import ConfigError
 from common.http import HttpSettings
 from common.jobs import JOB_QUEUE, RESULT_QUEUE
-from common.settings import load, read_yaml
+from common.settings import Settings, load, read_yaml
 
 QueueName = Annotated[str, Field(min_length=1, max_length=100)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -26,7 +26,19 @@ def _notice(value: str) -> str:
     return value
 
 
-class WorkerSettings(BrokerSettings, HttpSettings):
+class VoiceSettings(Settings):
+    """Access to voices that are a service."""
+
+    elevenlabs_api_key: SecretStr | None = None
+    elevenlabs_url: Annotated[str, Field(pattern=r"^https?://")] = "https://api.elevenlabs.io"
+
+    def for_voices(self) -> tuple[str, str | None]:
+        """What `worker.video.speech.Voices` is made of."""
+        key = self.elevenlabs_api_key
+        return self.elevenlabs_url, key.get_secret_value() if key else None
+
+
+class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     """Times are in seconds."""
 
     redis_url: SecretStr
@@ -51,14 +63,12 @@ class WorkerSettings(BrokerSettings, HttpSettings):
     job_retry_delay: Annotated[int, Field(ge=1, le=3600)] = 5
     """Before the first further attempt; four times as long before each later one."""
     interruption_notice: Annotated[str, AfterValidator(_notice)] | None = None
-    """A file that appears, or a URL that begins to answer 200, when the host is to be taken away."""
+    """A file that appears, or a URL that answers 200, when the host is about to be taken away."""
     interruption_grace: Annotated[float, Field(ge=1, le=3600)] = 110
     """From that notice to the end of the host."""
     themes: Path | None = None
     """A folder of theme folders, looked through before the shipped one."""
     render_threads: Annotated[int, Field(ge=1, le=64)] = 2
-    elevenlabs_api_key: SecretStr | None = None
-    elevenlabs_url: str = "https://api.elevenlabs.io"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -87,7 +87,7 @@ class BucketStorage(Storage):
         if not self._place:
             raise ConfigError("OUTPUT", url, "s3://bucket or s3://bucket/prefix")
         try:
-            import s3fs  # noqa: PLC0415 - heavy, and only who stores in a bucket needs it
+            import s3fs
         except ImportError as error:
             allowed = "a folder; s3:// needs the extra `s3` (fsspec, s3fs) installed"
             raise ConfigError("OUTPUT", url, allowed) from error

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
@@ -226,13 +227,18 @@ def _gradient(
     column = Image.new("RGB", (1, size[1]))
     for y in range(size[1]):
         at = y / (size[1] - 1)
-        (p0, c0), (p1, c1) = next(
-            (a, b) for a, b in zip(stops, stops[1:], strict=False) if at <= b[0]
-        )
+        (p0, c0), (p1, c1) = next((a, b) for a, b in pairwise(stops) if at <= b[0])
         share = (at - p0) / (p1 - p0)
         mixed = [round(a + (b - a) * share) for a, b in zip(c0, c1, strict=True)]
         column.putpixel((0, y), (mixed[0], mixed[1], mixed[2]))
     return column.resize(size)
+
+
+def _flower(pen: Pen, x: float, y: float, colour: str) -> None:
+    pen.line(((x, y), (x, y + 22)), 3, "#4d8a33")
+    for dx, dy in ((-7, 0), (7, 0), (0, -7), (0, 7)):
+        pen.oval((x + dx - 6, y + dy - 6, x + dx + 6, y + dy + 6), colour, 0)
+    pen.oval((x - 4, y - 4, x + 4, y + 4), "#f2a73b", 0)
 
 
 def meadow() -> Image.Image:
@@ -240,26 +246,22 @@ def meadow() -> Image.Image:
     size = (1080, 1920)
     sky = _gradient(size, ((0, (92, 176, 240)), (0.5, (190, 230, 250)), (1, (240, 246, 220))))
     glow = Pen(size)
-    glow.oval((700, 130, 980, 410), "#fff6c9", 0)
-    sky.paste(glow.done().convert("RGB"), (0, 0), glow.done().filter(ImageFilter.GaussianBlur(10)))
+    glow.oval((740, 330, 980, 570), "#fff6c9", 0)
+    light = glow.done().getchannel("A").filter(ImageFilter.GaussianBlur(14))
+    sky.paste(Image.new("RGB", size, "#fff6c9"), (0, 0), light)
     pen = Pen(size)
-    for x, y, s in ((170, 300, 1.0), (560, 180, 0.7), (820, 560, 0.9), (240, 640, 0.6)):
+    for x, y, s in ((190, 330, 0.9), (560, 480, 0.7), (870, 640, 0.8), (230, 650, 0.6)):
         for dx, dy, r in ((-90, 20, 62), (0, -18, 88), (92, 16, 68), (0, 34, 70)):
-            r, cx, cy = r * s, x + dx * s, y + dy * s
-            pen.oval((cx - r, cy - r * 0.72, cx + r, cy + r * 0.72), "#ffffff", 0)
+            wide, high, cx, cy = r * s, r * s * 0.72, x + dx * s, y + dy * s
+            pen.oval((cx - wide, cy - high, cx + wide, cy + high), "#ffffff", 0)
     pen.oval((-500, 860, 760, 2100), "#a6d672", 0)
     pen.oval((320, 900, 1700, 2300), "#8cc65c", 0)
     pen.oval((-700, 1060, 1800, 2700), "#6fb148", 0)
     rng = random.Random(7)
     for _ in range(150):
-        x, y = rng.uniform(0, 1080), rng.uniform(1150, 1900)
-        if abs(y - 1340) < 170:
-            continue
-        colour = rng.choice(("#fff4f8", "#ffd54a", "#f58fb0", "#c9a4ff"))
-        pen.line(((x, y), (x, y + 22)), 3, "#4d8a33")
-        for dx, dy in ((-7, 0), (7, 0), (0, -7), (0, 7)):
-            pen.oval((x + dx - 6, y + dy - 6, x + dx + 6, y + dy + 6), colour, 0)
-        pen.oval((x - 4, y - 4, x + 4, y + 4), "#f2a73b", 0)
+        at = (rng.uniform(0, 1080), rng.uniform(1150, 1900))
+        if abs(at[1] - 1340) >= 170:  # the captions' place stays free
+            _flower(pen, *at, rng.choice(("#fff4f8", "#ffd54a", "#f58fb0", "#c9a4ff")))
     top = pen.done()
     sky.paste(top.convert("RGB"), (0, 0), top)
     return sky
@@ -272,16 +274,17 @@ def orbit() -> Image.Image:
     pen = Pen(size)
     rng = random.Random(11)
     for _ in range(240):
-        x, y, r = rng.uniform(0, 1080), rng.uniform(0, 1150), rng.choice((1.5, 2, 2, 3, 4))
+        x, y = rng.uniform(0, 1080), rng.uniform(0, 1150)
+        r = rng.choice((1.5, 2.0, 2.0, 3.0, 4.0))
         pen.oval((x - r, y - r, x + r, y + r), rng.choice(("#ffffff", "#cfe3ff", "#ffe9c4")), 0)
-    pen.oval((640, 180, 960, 500), "#f2a65a", 0)
-    for y, h, colour in ((240, 40, "#e0873c"), (320, 26, "#f7c07d"), (390, 44, "#d9773a")):
+    pen.oval((640, 330, 960, 650), "#f2a65a", 0)
+    for y, h, colour in ((390, 40, "#e0873c"), (470, 26, "#f7c07d"), (540, 44, "#d9773a")):
         pen.plate((672, y, 928, y + h), h / 2, colour, 0)
-    pen.arc((540, 270, 1060, 420), 5, 175, 16, "#ffe3b3")
-    pen.arc((560, 286, 1040, 404), 10, 170, 8, "#d9a86a")
+    pen.arc((540, 420, 1060, 570), 5, 175, 16, "#ffe3b3")
+    pen.arc((560, 436, 1040, 554), 10, 170, 8, "#d9a86a")
     pen.oval((120, 420, 250, 550), "#b8c4e0", 0)
-    for x, y, r in ((160, 460, 16), (205, 500, 22), (205, 450, 9)):
-        pen.oval((x - r, y - r, x + r, y + r), "#97a5c8", 0)
+    for x, y, size_ in ((160, 460, 16), (205, 500, 22), (205, 450, 9)):
+        pen.oval((x - size_, y - size_, x + size_, y + size_), "#97a5c8", 0)
     pen.oval((-600, 1050, 1700, 3200), "#584a86", 0)
     pen.oval((-500, 1120, 1560, 3300), "#6a5a9c", 0)
     for x, y, w in (

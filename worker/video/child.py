@@ -40,7 +40,7 @@ def _render(request: dict[str, Any]) -> float:
         job,
         catalogue.theme(job),
         Path(request["path"]),
-        voices=Voices(),
+        voices=Voices(*request["voices"]),
         threads=request["threads"],
         report=lambda progress, stage: _say(progress=progress, stage=stage),
     )

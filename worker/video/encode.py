@@ -41,26 +41,28 @@ def save(picture: Image.Image, folder: Path, name: str) -> Path:
     return path
 
 
-def encode(
-    path: Path,
-    *,
-    background: Path | None,
-    tracks: Sequence[Track],
-    sound: Path,
-    frames: int,
-    folder: Path,
-    threads: int,
-    report: Callable[[float], None],
-) -> None:
-    """Write the video to `path`. `report` is told the share that is done.
+@dataclass(frozen=True, slots=True)
+class Film:
+    """Everything that is seen and heard, ready to be laid over each other."""
 
-    `background` is a video that is played over again under the tracks; without it the first track
-    must cover everything. Raises TransientError when ffmpeg fails.
+    tracks: Sequence[Track]
+    """From the bottom up."""
+    sound: Path
+    frames: int
+    background: Path | None = None
+    """A video, played over again under the tracks; without it the first track covers all."""
+
+
+def encode(
+    film: Film, path: Path, *, folder: Path, threads: int, report: Callable[[float], None]
+) -> None:
+    """Write the film to `path`, with notes in `folder`. `report` is told the share that is done.
+
+    Raises TransientError when ffmpeg fails.
     """
-    command = _command(path, background, tracks, sound, frames, folder, threads)
     try:
         process = subprocess.Popen(
-            command,
+            command(film, path, folder=folder, threads=threads),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -69,41 +71,40 @@ def encode(
         )
     except OSError as error:
         raise TransientError(f"ffmpeg is not installed on this host: {error}") from error
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in process.stdout or ():
         name, _, value = line.strip().partition("=")
         if name == "frame" and value.isdigit():
-            report(min(1.0, int(value) / max(1, frames)))
+            report(min(1.0, int(value) / max(1, film.frames)))
     _, complaint = process.communicate()
     if process.returncode != 0:
         raise TransientError(f"ffmpeg failed: {' '.join(complaint.split())[-400:]}")
 
 
-def _command(
-    path: Path,
-    background: Path | None,
-    tracks: Sequence[Track],
-    sound: Path,
-    frames: int,
-    folder: Path,
-    threads: int,
-) -> list[str]:
-    command = ["ffmpeg", "-nostdin", "-hide_banner", "-loglevel", "error", "-y"]
-    command += ["-progress", "pipe:1", "-stats_period", "0.5"]
-    command += ["-filter_complex_threads", "1"]
-    if background is not None:
-        command += ["-stream_loop", "-1", "-i", str(background)]
-    for number, track in enumerate(tracks):
+def command(film: Film, path: Path, *, folder: Path, threads: int) -> list[str]:
+    """ffmpeg's command line for the film."""
+    words = "ffmpeg -nostdin -hide_banner -loglevel error -y -progress pipe:1 -stats_period 0.5"
+    arguments = [*words.split(), "-filter_complex_threads", "1"]
+    if film.background is not None:
+        arguments += ["-stream_loop", "-1", "-i", str(film.background)]
+    for number, track in enumerate(film.tracks):
         listing = folder / f"track{number}.txt"
-        listing.write_text(_listing(track, frames))
-        command += ["-f", "concat", "-safe", "0", "-i", str(listing)]
-    inputs = len(tracks) + (background is not None)
-    command += ["-i", str(sound), "-filter_complex", _graph(background is not None, tracks, frames)]
-    command += ["-map", "[video]", "-map", f"{inputs}:a"]
-    command += ["-c:v", "libx264", "-preset", "veryfast", "-crf", "23", "-threads", str(threads)]
-    command += ["-pix_fmt", "yuv420p", "-r", str(FPS)]
-    command += ["-c:a", "aac", "-b:a", "128k", "-ar", "44100", "-movflags", "+faststart"]
-    return [*command, "-f", "mp4", str(path)]
+        listing.write_text(_listing(track, film.frames))
+        arguments += ["-f", "concat", "-safe", "0", "-i", str(listing)]
+    inputs = len(film.tracks) + (film.background is not None)
+    arguments += ["-i", str(film.sound), "-filter_complex", _graph(film)]
+    arguments += ["-map", "[video]", "-map", f"{inputs}:a"]
+    return [*arguments, *encoding(threads), "-f", "mp4", str(path)]
+
+
+def encoding(threads: int) -> list[str]:
+    """How ffmpeg is to encode picture and sound."""
+    words = (
+        f"-c:v libx264 -preset veryfast -crf 23 -threads {threads} -pix_fmt yuv420p -r {FPS} "
+        # A short look ahead: pictures stand still between words, so a long one finds nothing more.
+        "-x264-params rc-lookahead=5:sync-lookahead=0 "
+        "-c:a aac -b:a 128k -ar 44100 -movflags +faststart"
+    )
+    return words.split()
 
 
 def _listing(track: Track, frames: int) -> str:
@@ -115,16 +116,17 @@ def _listing(track: Track, frames: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _graph(moving: bool, tracks: Sequence[Track], frames: int) -> str:
+def _graph(film: Film) -> str:
+    moving = film.background is not None
     fit = f"scale={WIDTH}:{HEIGHT}:force_original_aspect_ratio=increase,crop={WIDTH}:{HEIGHT},"
     # The last picture is held as long as needed; the trim at the end cuts to the frame.
     hold = f"format=yuv420p,fps={FPS},tpad=stop=-1:stop_mode=clone"
     steps = [f"[0:v]{fit if moving else ''}{hold}[v0]"]
-    over = tracks if moving else tracks[1:]
+    over = film.tracks if moving else film.tracks[1:]
     for number, track in enumerate(over, start=1):
         steps.append(f"[{number}:v]format=yuva420p[t{number}]")
         steps.append(f"[v{number - 1}][t{number}]overlay={track.x}:{track.y}[v{number}]")
-    return ";".join([*steps, f"[v{len(over)}]trim=end_frame={frames}[video]"])
+    return ";".join([*steps, f"[v{len(over)}]trim=end_frame={film.frames}[video]"])
 
 
 def _die_with_parent() -> None:

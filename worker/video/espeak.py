@@ -14,7 +14,7 @@ import numpy as np
 
 from worker.errors import PermanentError, TransientError
 from worker.video.themes import Voice
-from worker.video.voices import Speech, timed
+from worker.video.voices import Samples, Speech, timed
 
 _SYNCHRONOUS = 2
 _CHARACTERS = 1
@@ -69,7 +69,8 @@ class Espeak:
         status = self._library.espeak_Synth(raw, len(raw) + 1, 0, _CHARACTERS, 0, _UTF8, None, None)
         if status != 0:
             raise TransientError(f"espeak-ng failed with status {status}")
-        samples = np.frombuffer(b"".join(self._sound), dtype=np.int16).astype(np.float32) / 32768
+        raw_samples = np.frombuffer(b"".join(self._sound), dtype=np.int16)
+        samples: Samples = raw_samples.astype(np.float32) / np.float32(32_768)
         if not len(samples):  # a line of nothing that can be spoken is a pause
             samples = np.zeros(self._rate // 2, dtype=np.float32)
         words = timed(text, self._starts, len(samples) / self._rate)

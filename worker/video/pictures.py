@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from moviepy import TextClip
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from worker.errors import TransientError
 from worker.video.themes import HEIGHT, WIDTH, Theme
@@ -19,7 +19,7 @@ FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
 _TEXT_WIDTH = WIDTH - 120
 _SILENT_SIZE = 0.9
 """Who listens is drawn a little smaller, and dimmed."""
-_SILENT_LIGHT = 0.72
+_SILENT_LIGHT = 0.8
 _TITLE_SIZE = 54
 _TITLE_Y = 120
 
@@ -35,7 +35,7 @@ class Artist:
             raise TransientError(f"no font at {self._font}: install fonts-dejavu-core")
         self._type = ImageFont.truetype(str(self._font), theme.captions.size)
         self._title = title.strip()
-        self._row_height = round(theme.captions.size * 1.45)
+        self._row_height = round(theme.captions.size * 1.4)
 
     def fits(self, words: Sequence[str]) -> bool:
         """Whether the words fit into one row."""
@@ -52,7 +52,7 @@ class Artist:
         else:
             picture = Image.open(self._theme.file(name)).convert("RGBA").resize((WIDTH, HEIGHT))
         if self._title:
-            title = self._write_title()
+            title = _on_plate(self._write_title())
             picture.alpha_composite(title, ((WIDTH - title.width) // 2, _TITLE_Y))
         return picture
 
@@ -94,7 +94,7 @@ class Artist:
     @property
     def caption_box(self) -> tuple[int, int]:
         """Where captions lie: the top, and how high they are at most."""
-        height = self._row_height * 2
+        height = self._row_height * 2 + self._theme.captions.size // 2
         return round(self._theme.captions.y * HEIGHT - height / 2), height
 
     def caption(self, page: Page | None) -> Image.Image:
@@ -142,11 +142,14 @@ class Artist:
             color=colour,
             stroke_color=self._theme.captions.outline,
             stroke_width=max(2, size // 12),
-            margin=(self._margin, 4),
+            # Letters that reach below the line, and their outline, need the room.
+            margin=(self._margin, size // 8),
         )
         return _picture(clip)
 
     def _write_title(self) -> Image.Image:
+        width = ImageFont.truetype(str(self._font), _TITLE_SIZE).getlength(self._title)
+        title_width = min(_TEXT_WIDTH, round(width) + 72)
         clip = TextClip(
             font=str(self._font),
             text=self._title,
@@ -154,9 +157,9 @@ class Artist:
             color=self._theme.captions.colour,
             stroke_color=self._theme.captions.outline,
             stroke_width=4,
-            margin=(8, 8),
+            margin=(28, 18),
             method="caption",
-            size=(_TEXT_WIDTH, None),
+            size=(title_width, None),
             text_align="center",
         )
         return _picture(clip)
@@ -166,3 +169,12 @@ def _picture(clip: Any) -> Image.Image:
     colours = clip.get_frame(0).astype(np.uint8)
     alpha = (clip.mask.get_frame(0) * 255).astype(np.uint8)
     return Image.fromarray(np.dstack([colours, alpha]), "RGBA")
+
+
+def _on_plate(text: Image.Image) -> Image.Image:
+    plate = Image.new("RGBA", text.size, (0, 0, 0, 0))
+    corner = min(36, text.height // 2)
+    box = (0, 0, text.width - 1, text.height - 1)
+    ImageDraw.Draw(plate).rounded_rectangle(box, corner, (20, 16, 36, 150))
+    plate.alpha_composite(text)
+    return plate

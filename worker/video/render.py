@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from common.jobs import Job
-from worker.video import encode as ffmpeg
-from worker.video.encode import Track
+from worker.video.encode import Film, Track, encode, save
 from worker.video.pictures import Artist
 from worker.video.sound import write_sound
 from worker.video.speech import Voices
 from worker.video.themes import Theme
-from worker.video.timeline import Cue, caption_cues, frame, place, stage_cues
+from worker.video.timeline import FPS, Cue, caption_cues, frame, place, stage_cues
 from worker.video.voices import Speech
 
 Report = Callable[[float, str], None]
@@ -31,24 +30,13 @@ def render(
     Raises TransientError or PermanentError.
     """
     spoken = _speak(job, theme, voices, report)
-    lines, seconds = place(spoken)
-    frames = frame(seconds)
-    with tempfile.TemporaryDirectory(prefix="render-", dir=_fast_folder()) as name:
+    with tempfile.TemporaryDirectory(prefix="render-") as name:
         folder = Path(name)
-        report(_SPOKEN, "mixing the sound")
-        sound = folder / "sound.wav"
-        write_sound(sound, lines, theme, frames / 30)
-        artist = Artist(theme, job.title)
-        tracks = [
-            _stage_track(artist, stage_cues(lines), folder),
-            _caption_track(artist, caption_cues(lines, artist.fits), folder, report),
-        ]
-        ffmpeg.encode(
+        film = lay_out(job, theme, spoken, folder, report)
+        seconds = film.frames / FPS
+        encode(
+            film,
             path,
-            background=theme.file(str(theme.background)) if artist.moving else None,
-            tracks=tracks,
-            sound=sound,
-            frames=frames,
             folder=folder,
             threads=threads,
             report=lambda done: report(
@@ -56,6 +44,28 @@ def render(
             ),
         )
     return seconds
+
+
+def lay_out(
+    job: Job,
+    theme: Theme,
+    spoken: Sequence[tuple[str, Speech]],
+    folder: Path,
+    report: Report,
+) -> Film:
+    """Draw and mix everything into `folder`."""
+    lines, seconds = place(spoken)
+    frames = frame(seconds)
+    report(_SPOKEN, "mixing the sound")
+    sound = folder / "sound.wav"
+    write_sound(sound, lines, theme, frames / FPS)
+    artist = Artist(theme, job.title)
+    tracks = [
+        _stage_track(artist, stage_cues(lines), folder),
+        _caption_track(artist, caption_cues(lines, artist.fits), folder, report),
+    ]
+    background = theme.file(str(theme.background)) if artist.moving else None
+    return Film(tracks, sound, frames, background)
 
 
 def _speak(job: Job, theme: Theme, voices: Voices, report: Report) -> list[tuple[str, Speech]]:
@@ -76,7 +86,7 @@ def _stage_track(artist: Artist, cues: Sequence[Cue[Any]], folder: Path) -> Trac
             picture = artist.stage(cue.shown, backdrop)
             if not artist.moving:
                 picture = picture.convert("RGB")
-            files[cue.shown] = ffmpeg.save(picture, folder, f"stage{len(files)}")
+            files[cue.shown] = save(picture, folder, f"stage{len(files)}")
     return Track([(cue.frame, files[cue.shown]) for cue in cues])
 
 
@@ -91,7 +101,3 @@ def _caption_track(artist: Artist, cues: Sequence[Cue[Any]], folder: Path, repor
             artist.caption(cue.shown).save(path, compress_level=1)
             files[cue.shown] = path
     return Track([(cue.frame, files[cue.shown]) for cue in cues], y=artist.caption_box[0])
-
-
-def _fast_folder() -> str | None:
-    return None

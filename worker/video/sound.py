@@ -44,4 +44,5 @@ def resampled(samples: Samples, rate: int) -> Samples:
         return samples
     count = round(len(samples) * RATE / rate)
     at = np.arange(count) * (rate / RATE)
-    return np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+    result: Samples = np.interp(at, np.arange(len(samples)), samples).astype(np.float32)
+    return result

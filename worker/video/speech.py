@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from worker.video.elevenlabs import ElevenLabs
+from worker.video.espeak import Espeak
 from worker.video.themes import Voice
 from worker.video.voices import Speaking, Speech
 
@@ -9,16 +13,15 @@ from worker.video.voices import Speaking, Speech
 class Voices:
     """Speaks with whatever provider a voice names."""
 
-    def __init__(self) -> None:
+    def __init__(self, elevenlabs_url: str, elevenlabs_key: str | None) -> None:
+        self._starters: dict[str, Callable[[], Speaking]] = {
+            "espeak-ng": Espeak,
+            "elevenlabs": lambda: ElevenLabs(elevenlabs_url, elevenlabs_key),
+        }
         self._started: dict[str, Speaking] = {}
 
     def speak(self, text: str, voice: Voice) -> Speech:
         """`text` in that voice. Raises TransientError or PermanentError."""
         if voice.provider not in self._started:
-            self._started[voice.provider] = self._start(voice.provider)
+            self._started[voice.provider] = self._starters[voice.provider]()
         return self._started[voice.provider].speak(text, voice)
-
-    def _start(self, provider: str) -> Speaking:
-        from worker.video.espeak import Espeak
-
-        return Espeak()

@@ -57,7 +57,7 @@ def timed(text: str, starts: Mapping[int, float], seconds: float) -> tuple[Word,
     for begin, end, _ in spans:
         found = [at for index, at in starts.items() if begin <= index < end]
         if found:
-            last = max(last, min(min(found), seconds))
+            last = max(last, min(*found, seconds))
         times.append(last if found else None)
     return tuple(
         Word(word, at)
