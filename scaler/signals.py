@@ -42,13 +42,14 @@ def questions(target: Target) -> list[Question]:
         return Question(signal, f"max({selector})", selector, SLOW_S)
 
     # The higher of the two windows: quick to see a rise, slow to believe a fall.
-    arrivals = f'{{__name__=~"queue:job_arrivals:rate(5|10)m",{where}}}'
+    rate5, rate10 = (f"queue:job_arrivals:rate{w}{{{where}}}" for w in ("5m", "10m"))
+    higher = f'max({rate5} or label_replace({rate10}, "window", "10m", "", ""))'
     depth = f"rabbitmq_queue_messages_ready{{{where},vhost={quoted(target.vhost)}}}"
     return [
         fresh("waiting", depth),
         fresh("in_flight", f"autoscaler_jobs_in_flight{{{where}}}"),
         fresh("idle", f'autoscaler_workers{{{where},state="idle"}}'),
-        slow("arrival_rate", arrivals),
+        Question("arrival_rate", higher, rate5, SLOW_S),
         slow("burstiness", f"queue:job_arrivals:dispersion10m{{{where}}}"),
         slow("mean_duration", f"queue:job_duration_seconds:mean1h{{{where}}}"),
         slow("startup", f"queue:worker_startup_seconds:mean1h{{{where}}}"),
