@@ -17,10 +17,10 @@ from pathlib import Path
 from rich.console import Console
 
 from common.errors import InvalidInputError
-from common.jobs import RESULT_QUEUE, Job, parse_job
+from common.jobs import JOB_QUEUE, RESULT_QUEUE, Job, parse_job
 from common.ledger import Ledger
 from demo import plot
-from demo.broker import count_messages
+from demo.broker import count_messages, declare
 from demo.processes import StartError, wait_until
 from demo.stack import ROOT, Stack
 from demo.view import View, summary
@@ -93,6 +93,7 @@ class Demo:
         say = self._console.print
         say("starting RabbitMQ, Redis, Prometheus and Alertmanager on loopback…")
         self._stack.start()
+        declare(self._stack.rabbit_url, JOB_QUEUE)
         say("starting the exporter and the scaler…")
         self._stack.program("exporter")
         # Renderers share this machine with what measures them, so they yield to it.
@@ -114,7 +115,7 @@ class Demo:
         return self._watch.at_rest
 
     def _submit(self, jobs: list[Job]) -> None:
-        self._console.print(f"sending a burst of {len(jobs)} dialogues to video-queue")
+        self._console.print(f"sending a burst of {len(jobs)} dialogues to {JOB_QUEUE}")
         command = [sys.executable, "-m", "worker", "submit", *map(str, sorted(JOBS.glob("*.json")))]
         self._watch.submitted(jobs)
         done = subprocess.run(

@@ -15,3 +15,12 @@ def count_messages(rabbit_url: str, queue: str) -> int:
         return 0
     finally:
         connection.close()
+
+
+def declare(rabbit_url: str, queue: str) -> None:
+    """Declare the job queue as RabbitReels' producers do: durable, no arguments."""
+    connection = pika.BlockingConnection(pika.URLParameters(rabbit_url))
+    try:
+        connection.channel().queue_declare(queue, durable=True)
+    finally:
+        connection.close()

@@ -100,19 +100,11 @@ class View:
 def summary(watch: Watch) -> Table:
     """Per job: how long it waited, how long it took, and by whom."""
     table = Table(title="Jobs")
-    for column, justify in (
-        ("job", "left"),
-        ("title", "left"),
-        ("waited", "right"),
-        ("rendered", "right"),
-        ("by", "left"),
-        ("result", "left"),
-    ):
-        table.add_column(column, justify=justify, no_wrap=column != "result")  # type: ignore[arg-type]
+    for column in ("job", "waited", "rendered", "by", "result"):
+        table.add_column(column, overflow="fold")
     for seen in watch.jobs.values():
         table.add_row(
             seen.job.job_id,
-            seen.job.title,
             _seconds(seen.waited_s),
             _seconds(seen.rendered_s),
             seen.worker,

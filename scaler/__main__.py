@@ -7,19 +7,17 @@ from typing import Annotated
 
 import typer
 
-from scaler.simulate.cli import app as simulate_app
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    help="Decides how many queue workers there should be, and why.",
-)
-app.add_typer(simulate_app)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE", help="scaling-config.yml; default $SCALING_CONFIG."),
 ]
+
+
+@app.callback()
+def main() -> None:
+    """Decides how many queue workers there should be, and why."""
 
 
 @app.command()
