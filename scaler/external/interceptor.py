@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -70,60 +71,74 @@ class Watch(grpc.aio.ServerInterceptor):
 
     def _wrap(self, path: str, handler: Any) -> Any:
         if handler.unary_unary:
+            counts = _Counts(self._metrics, path, "unary")
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(_Counts(self._metrics, path, "unary"), handler.unary_unary),
+                _unary(counts, handler.unary_unary, self._deadline_s),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         if handler.unary_stream:
+            counts = _Counts(self._metrics, path, "server_stream")
+            # A handler yields its messages, or writes them itself.
+            wrap = _stream if inspect.isasyncgenfunction(handler.unary_stream) else _writer
             return grpc.unary_stream_rpc_method_handler(
-                self._stream(_Counts(self._metrics, path, "server_stream"), handler.unary_stream),
+                wrap(counts, handler.unary_stream),
                 handler.request_deserializer,
                 handler.response_serializer,
             )
         return handler
 
-    def _unary(self, counts: _Counts, call: Any) -> Any:
-        deadline_s = self._deadline_s
 
-        async def unary(request: Any, context: Any) -> Any:
-            begun = time.perf_counter()
-            counts.started.inc()
-            counts.received.inc()
-            code = grpc.StatusCode.OK
+def _unary(counts: _Counts, call: Any, deadline_s: float) -> Any:
+    async def unary(request: Any, context: Any) -> Any:
+        with _Counted(counts, context):
             try:
                 async with asyncio.timeout(deadline_s):
                     answer = await call(request, context)
-                counts.sent.inc()
-                return answer
             except TimeoutError:
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
                 await context.abort(code, f"no answer within {deadline_s:g} s")
-            except BaseException as error:
-                code = _code_of(context, error)
-                raise
-            finally:
-                counts.ended(code, time.perf_counter() - begun)
+            counts.sent.inc()
+            return answer
 
-        return unary
+    return unary
 
-    def _stream(self, counts: _Counts, call: Any) -> Any:
-        async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-            begun = time.perf_counter()
-            counts.started.inc()
-            counts.received.inc()
-            code = grpc.StatusCode.OK
-            try:
-                async for message in call(request, context):
-                    yield message
-                    counts.sent.inc()
-            except BaseException as error:
-                code = _code_of(context, error)
-                raise
-            finally:
-                counts.ended(code, time.perf_counter() - begun)
 
-        return stream
+def _stream(counts: _Counts, call: Any) -> Any:
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        with _Counted(counts, context):
+            async for message in call(request, context):
+                yield message
+                counts.sent.inc()
+
+    return stream
+
+
+def _writer(counts: _Counts, call: Any) -> Any:
+    async def writer(request: Any, context: Any) -> None:
+        with _Counted(counts, context):
+            await call(request, context)
+
+    return writer
+
+
+class _Counted:
+    """One call, from its beginning to its end."""
+
+    __slots__ = ("_begun", "_context", "_counts")
+
+    def __init__(self, counts: _Counts, context: Any) -> None:
+        self._counts = counts
+        self._context = context
+        self._begun = time.perf_counter()
+
+    def __enter__(self) -> None:
+        self._counts.started.inc()
+        self._counts.received.inc()
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        code = grpc.StatusCode.OK if error is None else _code_of(self._context, error)
+        self._counts.ended(code, time.perf_counter() - self._begun)
 
 
 def _code_of(context: Any, error: BaseException) -> grpc.StatusCode:
