@@ -1,0 +1,115 @@
+"""Readings into families: what was not read makes none, and nothing is made up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client.metrics_core import Metric as Family
+
+from common.records import Histogram, Outcome, QueueCounters
+from exporter import catalog
+from exporter.amqp import Depth
+from exporter.families import (
+    alert_families,
+    counter_families,
+    detail_families,
+    fleet_families,
+    own_families,
+    queue_families,
+    slo_families,
+    source_families,
+)
+from exporter.management import Details
+from exporter.selection import QueueName
+from exporter.sources import Reading
+from exporter.thresholds import AlertSettings
+
+QUEUE = QueueName("/", "video-queue")
+
+
+def samples(families: Iterable[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_parked_jobs_are_told_of_their_queue() -> None:
+    found = samples(queue_families({QUEUE: Depth(7, 2), QUEUE.dead: Depth(3, 0)}))
+    where = (("queue", "video-queue"), ("vhost", "/"))
+    assert found == {
+        ("rabbitmq_queue_messages_ready", where): 7,
+        ("rabbitmq_queue_consumers", where): 2,
+        ("autoscaler_jobs_parked", where): 3,
+    }
+
+
+def test_what_the_management_api_did_not_say_is_absent() -> None:
+    assert samples(detail_families({QUEUE: Details()})) == {}
+    found = samples(detail_families({QUEUE: Details(unacked=0, totals={"redeliver": 0})}))
+    where = (("queue", "video-queue"), ("vhost", "/"))
+    assert found == {
+        ("rabbitmq_queue_messages_unacked", where): 0,
+        ("rabbitmq_queue_messages_redelivered_total", where): 0,
+    }
+
+
+def test_a_named_queue_without_events_has_zeros_and_others_only_what_demand_needs() -> None:
+    queues = ["named", "matched"]
+    found = samples(counter_families([], queues, ["named"]))
+    started = {labels for name, labels in found if name == "autoscaler_jobs_started_total"}
+    assert started == {(("queue", "named"),), (("queue", "matched"),)}
+    ended = {dict(labels)["queue"] for name, labels in found if name == "autoscaler_jobs_total"}
+    assert ended == {"named"}
+    assert not any(name.endswith("_bucket") for name, _ in found)
+    found = samples(fleet_families([], queues, ["named"]))
+    assert found[("autoscaler_jobs_in_flight", (("queue", "matched"),))] == 0
+    states = [labels for name, labels in found if name == "autoscaler_workers"]
+    assert len(states) == 5
+
+
+def test_counters_and_histograms_are_the_ledgers() -> None:
+    wait = Histogram(((30.0, 2), (60.0, 5), (float("inf"), 6)), 210.0)
+    counters = QueueCounters("video-queue", 6, {Outcome.DONE: 5, Outcome.PARKED: 1}, 2, wait=wait)
+    found = samples(counter_families([counters], [], []))
+    here = ("queue", "video-queue")
+    assert found[("autoscaler_jobs_started_total", (here,))] == 6
+    assert found[("autoscaler_jobs_redelivered_total", (here,))] == 2
+    assert found[("autoscaler_jobs_total", (("outcome", "parked"), here))] == 1
+    assert found[("autoscaler_jobs_total", (("outcome", "retried"), here))] == 0
+    assert found[("autoscaler_job_wait_seconds_bucket", (("le", "60.0"), here))] == 5
+    assert found[("autoscaler_job_wait_seconds_bucket", (("le", "+Inf"), here))] == 6
+    assert found[("autoscaler_job_wait_seconds_sum", (here,))] == 210
+    found = samples(slo_families([counters], [], 30.0))
+    assert found[("autoscaler_slo_jobs_total", (here,))] == 6
+    assert found[("autoscaler_slo_late_jobs_total", (here,))] == 4
+
+
+def test_every_family_is_of_the_catalogue() -> None:
+    readings: dict[str, Reading[Any]] = {
+        "amqp": Reading(None, "down", 0.1),
+        "ledger": Reading(1, "", 0.2),
+    }
+    made: list[Family] = [
+        *queue_families({QUEUE: Depth(1, 1)}),
+        *detail_families({QUEUE: Details(1, 2.0, 3, {"ack": 4})}),
+        *fleet_families([], ["a"], ["a"]),
+        *counter_families([], ["a"], ["a"]),
+        *slo_families([], ["a"], 60.0),
+        *alert_families(AlertSettings()),
+        *source_families(readings),
+        *own_families(1, 0.1),
+    ]
+    names = [family.name + ("_total" if family.type == "counter" else "") for family in made]
+    names = [f"{name}_info" if f"{name}_info" == catalog.BUILD.name else name for name in names]
+    assert sorted(names) == sorted(metric.name for metric in catalog.METRICS)
+    assert all(family.documentation for family in made)
+
+
+def test_a_source_that_failed_is_down() -> None:
+    readings = {"amqp": Reading(None, "no answer", 0.5), "ledger": Reading([], "", 0.2)}
+    found = samples(source_families(readings))
+    assert found[("autoscaler_source_up", (("source", "amqp"),))] == 0
+    assert found[("autoscaler_source_up", (("source", "ledger"),))] == 1
