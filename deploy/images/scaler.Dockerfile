@@ -22,9 +22,12 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 COPY deploy/images/healthcheck.py /usr/local/lib/healthcheck.py
 COPY --from=build /opt/app /opt/app
-ENV PATH=/opt/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_PORT=8080
+RUN install -d -o 10001 -g 10001 /app/data
+ENV PATH=/opt/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_PORT=8080 \
+    HISTORY_PATH=/app/data
 USER 10001:10001
 WORKDIR /app
+VOLUME /app/data
 EXPOSE 8080
 HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 \
     CMD ["python3", "-S", "/usr/local/lib/healthcheck.py"]

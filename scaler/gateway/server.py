@@ -108,12 +108,17 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815 - http.server's names
     do_PATCH = do_HEAD = do_OPTIONS = do_CONNECT = do_TRACE = handle_request  # noqa: N815
 
+    def handle_expect_100(self) -> bool:
+        """Nobody is told to go on and send a body."""
+        self._refuse(HTTPStatus.EXPECTATION_FAILED, "no expectation here")
+        return False
+
     def _malformed(self) -> tuple[HTTPStatus, str] | None:
         lengths = self.headers.get_all("Content-Length", [])
         if self.headers.get("Transfer-Encoding") or any(one.strip() != "0" for one in lengths):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "requests have no body here"
-        if self.headers.get("Upgrade") or self.headers.get("Expect"):
-            return HTTPStatus.BAD_REQUEST, "no upgrade and no expectation here"
+        if self.headers.get("Upgrade"):
+            return HTTPStatus.BAD_REQUEST, "no upgrade here"
         if len(self.path) > _MAX_PATH or not self.path.isascii() or "%" in self.path:
             return HTTPStatus.BAD_REQUEST, "a short path without escapes is wanted"
         return None
@@ -133,6 +138,8 @@ class _Handler(BaseHTTPRequestHandler):
         explain: str | None = None,  # noqa: ARG002 - http.server passes it
     ) -> None:
         """What http.server itself refuses (syntax, too long, unknown method) is logged, too."""
+        # Whatever was asked in, this is what is answered in.
+        self.request_version = self.protocol_version
         self._refuse(HTTPStatus(code), message or "malformed request")
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl
 from prometheus_client import CollectorRegistry, Counter
 
 from common.logs import get
+from scaler.errors import OrchestratorError
 from scaler.gateway.guard import refusal
-from scaler.orchestrators.base import OrchestratorError
 from scaler.orchestrators.swarm_engine import Engine, StaleVersionError
 from scaler.orchestrators.swarm_state import ServiceView
 

@@ -7,8 +7,11 @@ one from the environment, raising ConfigError for what it can't use.
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from scaler.orchestrators.base import Orchestrator
+if TYPE_CHECKING:
+    # A single part of a backend can be used without all that a target is.
+    from scaler.orchestrators.base import Orchestrator
 
 
 def create(name: str) -> Orchestrator:

@@ -6,12 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scaler.errors import OrchestratorError as OrchestratorError
 from scaler.observation import Fleet
 from scaler.targets import Target
-
-
-class OrchestratorError(Exception):
-    """The orchestrator did not answer, or refused; the sentence is fit for a reason."""
 
 
 @dataclass(frozen=True, slots=True)

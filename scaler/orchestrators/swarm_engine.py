@@ -18,7 +18,7 @@ import docker
 import requests
 from docker.errors import DockerException
 
-from scaler.orchestrators.base import OrchestratorError
+from scaler.errors import OrchestratorError
 from scaler.orchestrators.swarm_state import ENABLE, ServiceView, view
 
 _STALE = "update out of sequence"

@@ -6,7 +6,7 @@ from typing import Any
 
 import requests
 
-from scaler.orchestrators.base import OrchestratorError
+from scaler.errors import OrchestratorError
 from scaler.orchestrators.swarm_engine import StaleVersionError
 from scaler.orchestrators.swarm_state import ServiceView, from_json
 

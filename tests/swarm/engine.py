@@ -45,7 +45,13 @@ def require_parts() -> None:
         raise EngineError("the Swarm tests start an engine of their own and need root")
 
 
-def wait_until(check: Callable[[], Any], what: str, *, timeout_s: float = 60.0) -> Any:
+def wait_until(
+    check: Callable[[], Any],
+    what: str,
+    *,
+    timeout_s: float = 60.0,
+    explain: Callable[[], object] | None = None,
+) -> Any:
     """The first true result of `check()`; EngineError after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while True:
@@ -53,7 +59,8 @@ def wait_until(check: Callable[[], Any], what: str, *, timeout_s: float = 60.0) 
         if result:
             return result
         if time.monotonic() > deadline:
-            raise EngineError(f"after {timeout_s:.0f} s still not: {what}")
+            why = f": {explain()}" if explain else ""
+            raise EngineError(f"after {timeout_s:.0f} s still not {what}{why}")
         time.sleep(0.1)
 
 

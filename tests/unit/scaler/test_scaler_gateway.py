@@ -1,0 +1,190 @@
+"""The gateway lets one number through."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from scaler.gateway.guard import refusal
+from scaler.gateway.server import GatewayServer
+from scaler.gateway.service import Gateway
+from scaler.orchestrators.base import OrchestratorError
+from scaler.orchestrators.swarm_engine import StaleVersionError
+from scaler.orchestrators.swarm_gateway import GatewayEngine
+from scaler.orchestrators.swarm_order import Task
+from scaler.orchestrators.swarm_state import ServiceView
+from tests.support.hostile import TOKEN, hostile, request, send
+
+DEFAULTS = {"min": 1, "max": 10}
+ID = "abcdefghijklmnopqrstuvwxy"
+OTHER = "zyxwvutsrqponmlkjihgfedcb"
+
+
+def tasks(*states: str) -> tuple[Task, ...]:
+    desired = {"complete": "shutdown"}
+    return tuple(
+        Task(f"t{n}", n, "node", state, desired.get(state, "running"), 0.0)
+        for n, state in enumerate(states, 1)
+    )
+
+
+def service(*states: str, **changes: Any) -> ServiceView:
+    made = ServiceView(
+        id=ID,
+        name="workers",
+        version=7,
+        replicas=len(states),
+        labels={"autoscaler.enable": "true", "autoscaler.max": "6"},
+        tasks=tasks(*states),
+        hold=None,
+    )
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("seen", "count", "words"),
+    [
+        (service("running", labels={}), 2, "not opted in"),
+        (service("running", labels={"autoscaler.enable": "false"}), 2, "not opted in"),
+        (service("running"), 1, "already has 1"),
+        (service("running"), 7, "above the maximum 6"),
+        (service("running", "complete"), 8, "above the maximum 6 plus 1 empty slots"),
+        (service("running", "running"), 0, "below the minimum 1"),
+        (service("running", hold="a roll-out is running"), 2, "a roll-out is running"),
+        (service("running", "running", "running"), 1, "one at a time"),
+        (service("running", "running"), 1, "a slot that somebody is in"),
+        (service("running", "complete", replicas=3), 2, "not caught up"),
+        (service("running", labels={"autoscaler.enable": "true", "autoscaler.max": "x"}), 2, "'x'"),
+    ],
+)
+def test_refused(seen: ServiceView, count: int, words: str) -> None:
+    assert words in (refusal(seen, count, DEFAULTS) or "")
+
+
+@pytest.mark.parametrize(
+    ("seen", "count"),
+    [
+        (service("running"), 6),
+        (service("running", "complete"), 7),
+        (service("running", "complete"), 1),
+        (service("running", labels={"autoscaler.enable": "true"}), 10),
+    ],
+)
+def test_let_through(seen: ServiceView, count: int) -> None:
+    assert refusal(seen, count, DEFAULTS) is None
+
+
+class Engine:
+    """Keeps one service in memory and counts who asks."""
+
+    def __init__(self) -> None:
+        self.seen = service("running")
+        self.calls = 0
+        self.broken = False
+
+    def view(self, name: str) -> ServiceView:
+        self.calls += 1
+        if self.broken:
+            raise OrchestratorError("the Docker engine does not answer")
+        return self.seen if name in (ID, "workers") else replace(self.seen, id=OTHER, labels={})
+
+    def opted_in(self) -> Sequence[ServiceView]:
+        self.calls += 1
+        return [self.seen]
+
+    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+        self.calls += 1
+        states = ("running",) * replicas
+        self.seen = service(*states, version=self.seen.version + 1)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def port(engine: Engine) -> Iterator[int]:
+    registry = CollectorRegistry()
+    gateway = Gateway(engine, min_workers=1, max_workers=10, registry=registry)
+    with GatewayServer(gateway, TOKEN, registry, host="127.0.0.1", port=0) as server:
+        yield server.port
+
+
+@pytest.fixture
+def client(port: int) -> Iterator[GatewayEngine]:
+    made = GatewayEngine(f"http://127.0.0.1:{port}", TOKEN)
+    yield made
+    made.close()
+
+
+def test_the_scalers_own_work_passes(engine: Engine, client: GatewayEngine) -> None:
+    assert client.view("workers") == engine.seen
+    assert client.opted_in() == [engine.seen]
+    client.set_replicas(client.view("workers"), 4)
+    assert engine.seen.replicas == 4
+
+
+def test_a_stale_version_is_told_as_such(engine: Engine, client: GatewayEngine) -> None:
+    old = client.view("workers")
+    engine.seen = replace(engine.seen, version=8)
+    with pytest.raises(StaleVersionError):
+        client.set_replicas(old, 4)
+    assert engine.seen.replicas == 1
+
+
+def test_what_changed_since_it_was_read_is_judged_anew(
+    engine: Engine, client: GatewayEngine
+) -> None:
+    old = client.view("workers")
+    engine.seen = replace(old, hold="a roll-out is running")
+    with pytest.raises(OrchestratorError, match="a roll-out is running"):
+        client.set_replicas(old, 4)
+
+
+def test_an_engine_that_is_away_is_told(engine: Engine, client: GatewayEngine) -> None:
+    engine.broken = True
+    with pytest.raises(OrchestratorError, match=r"502.*does not answer"):
+        client.view("workers")
+
+
+def test_services_that_did_not_opt_in_are_not_shown(client: GatewayEngine) -> None:
+    with pytest.raises(OrchestratorError, match="not opted in"):
+        client.view("database")
+
+
+def test_hostile_requests_are_refused_and_never_reach_the_engine(
+    engine: Engine, client: GatewayEngine, port: int
+) -> None:
+    seen = client.view("workers")
+    calls = engine.calls
+    requests = hostile(ID, seen.version, OTHER)
+    assert len(requests) >= 30
+    for name, raw in requests.items():
+        answer = send(port, raw)
+        status = answer.split(b" ", 2)[1:2]
+        assert status, f"{name}: {answer!r}"
+        assert status[0] >= b"400", f"{name}: {answer!r}"
+        assert answer.count(b"HTTP/1.1 ") == 1, f"{name}: {answer!r}"
+        assert engine.calls == calls, name
+    assert engine.seen == seen
+    assert send(port, request(f"GET /v1/services/{ID}", "Connection: close")).startswith(
+        b"HTTP/1.1 200"
+    )
+
+
+def test_health_and_metrics_need_no_token(port: int) -> None:
+    send(port, b"GET /v1/services HTTP/1.1\r\n\r\n")
+    pages = {"/-/healthy": "ok", "/metrics": 'requests_total{outcome="refused"} 1'}
+    for path, words in pages.items():
+        url = f"http://127.0.0.1:{port}{path}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            assert words in answer.read().decode()
