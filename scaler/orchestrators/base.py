@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaler.errors import OrchestratorError as OrchestratorError
+from scaler.errors import OrchestratorError
 from scaler.observation import Fleet
 from scaler.targets import Target
+
+__all__ = ["Orchestrator", "OrchestratorError", "WorkerSeen"]
 
 
 @dataclass(frozen=True, slots=True)
