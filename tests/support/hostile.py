@@ -93,6 +93,6 @@ def send(port: int, raw: bytes) -> bytes:
             connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(65536):
                 answer += chunk
-        except ConnectionError:
+        except OSError:
             pass  # refused before all of it was sent
     return answer
