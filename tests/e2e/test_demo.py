@@ -1,0 +1,86 @@
+"""`make demo` itself: what it promises, and what it leaves behind when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.loop import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", "-m", "demo", "--folder", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def running_in(folder: Path) -> list[str]:
+    """Command lines of live processes that name the folder, or were given it."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            line, env = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit() and str(folder).encode() in line + env:
+            found.append(line.replace(b"\0", b" ").decode())
+    return found
+
+
+def read_until(demo: subprocess.Popen[str], words: str) -> None:
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if words in line:
+            return
+    pytest.fail(f"the demo ended before saying {words!r}")
+
+
+def streams(video: Path) -> set[tuple[str, int | None, int | None]]:
+    entries = "stream=codec_name,width,height"
+    command = ["ffprobe", "-v", "error", "-show_entries", entries, "-of", "json", str(video)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    found = json.loads(done.stdout)["streams"]
+    return {(s["codec_name"], s.get("width"), s.get("height")) for s in found}
+
+
+def test_a_burst_becomes_twelve_videos_and_nothing_is_left_running(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    demo = start(folder)
+    said, _ = demo.communicate(timeout=400)
+    assert demo.returncode == 0, said
+    videos = sorted((folder / "videos").glob("*.mp4"))
+    assert len(videos) == 12
+    for video in videos:
+        assert streams(video) == {("h264", 1080, 1920), ("aac", None, None)}
+    peak = int(said.split("peak fleet ")[1].split(",")[0])
+    assert peak >= 4
+    assert "now 1" in said
+    assert (folder / "burst.png").stat().st_size > 10_000
+    assert running_in(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("sig", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_stopped_in_the_middle_it_takes_everything_with_it(
+    tmp_path: Path, sig: signal.Signals, code: int
+) -> None:
+    folder = tmp_path / "stack"
+    demo = start(folder)
+    read_until(demo, "sending a burst")
+    assert running_in(folder)
+    os.kill(demo.pid, sig)
+    demo.communicate(timeout=60)
+    assert demo.returncode == code
+    until(lambda: not running_in(folder), 30, "all parts gone")
