@@ -233,8 +233,8 @@ class Handler:
             status=Status.QUEUED,
             stage="given back: the worker had to leave",
         )
-        self._presence.tell(lambda ledger: ledger.put_status(status))
-        self._presence.tell(self._outcome(uuid4().hex, Outcome.REQUEUED))
+        ended = self._outcome(uuid4().hex, Outcome.REQUEUED)
+        self._presence.conclude([lambda ledger: ledger.put_status(status), ended])
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
@@ -264,8 +264,7 @@ class Handler:
     ) -> None:
         receipt = messages.receipt_queue(self._settings.job_queue, step)
         self._broker.publish(delivery, message, receipt)
-        for event in events:
-            self._presence.tell(event)
+        self._presence.conclude(events)
         self._presence.flush(_FLUSH_S)
         self._broker.acknowledge(delivery, receipt)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from common.jobs import JobStatus
@@ -107,6 +107,13 @@ class Presence:
         """Have the ledger take `event`, now or when it is back, after those told before."""
         with self._wake:
             self._events.append(event)
+            self._wake.notify()
+
+    def conclude(self, events: Iterable[Event]) -> None:
+        """Have the ledger take how the job ended, and no progress of it any more."""
+        with self._wake:
+            self._status = None
+            self._events.extend(events)
             self._wake.notify()
 
     def hold(self, claim: Claim | None) -> None:
