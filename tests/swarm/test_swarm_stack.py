@@ -1,0 +1,87 @@
+"""The shipped stack file on a real Swarm: bursts of jobs, and a fleet that follows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.loop import dialogue
+from tests.swarm.engine import Engine, wait_until
+from tests.swarm.images import OFFICIAL, PROGRAMS, program_image, size_over_base
+from tests.swarm.stack import NAME, ShippedStack, stack_images
+
+pytestmark = [pytest.mark.swarm, pytest.mark.timeout(900)]
+
+MEGABYTE = 1_000_000
+
+
+def test_every_image_of_the_stack_file_is_covered() -> None:
+    assert set(stack_images()) == {*OFFICIAL, *map(program_image, PROGRAMS)}
+
+
+def test_images_are_small_and_run_as_nobody_special(
+    shipped: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {name: size_over_base(shipped, program_image(name)) for name in PROGRAMS}
+    with capsys.disabled():
+        told = {name: round(size / MEGABYTE, 1) for name, size in sizes.items()}
+        sys.stdout.write(f"\nmegabytes over the base: {told}\n")
+    assert sizes["scaler"] <= 90 * MEGABYTE
+    assert sizes["exporter"] <= 90 * MEGABYTE
+    for name in PROGRAMS:
+        config = shipped.api.inspect_image(program_image(name))["Config"]
+        assert config["User"] == "10001:10001"
+        assert config["Entrypoint"][0] == "tini"
+        assert config["Healthcheck"]
+
+
+@pytest.fixture(scope="module")
+def stack(shipped: Engine) -> Iterator[ShippedStack]:
+    with ShippedStack(shipped, MAX_WORKERS="5", RENDER_THREADS="1") as deployed:
+        deployed.declare_queues()
+        yield deployed
+
+
+def ffprobe(path: Any) -> Any:
+    command = ["ffprobe", "-v", "error", "-show_streams", "-of", "json", str(path)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    return json.loads(done.stdout)["streams"]
+
+
+def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedStack) -> None:
+    wait_until(stack.workers, "the first worker", timeout_s=120)
+    spec_before = stack.spec("video-creator")
+    jobs = [dialogue(f"burst-{number}") for number in range(10)]
+    stack.publish(jobs)
+    peak = 0
+    deadline = time.monotonic() + 600
+    while len(stack.videos()) < len(jobs) or stack.ready()["video-queue"]:
+        assert time.monotonic() < deadline, stack.report()
+        peak = max(peak, len(stack.tasks(f"{NAME}_video-creator")))
+        time.sleep(1)
+
+    def back_at_one() -> bool:
+        replicas = stack.spec("video-creator")["Mode"]["Replicated"]["Replicas"]
+        return bool(replicas == 1 and len(stack.workers()) == 1)
+
+    wait_until(back_at_one, "back at one worker", timeout_s=300, explain=stack.report)
+    assert peak == 5
+    messages = Counter(message["job_id"] for message in stack.results())
+    assert messages == {job["job_id"]: 1 for job in jobs}
+    videos = stack.videos()
+    assert set(videos) == {job["job_id"] for job in jobs}
+    for path in videos.values():
+        codecs = {stream["codec_name"] for stream in ffprobe(path)}
+        assert codecs == {"h264", "aac"}
+    # Four have left, each by itself; none was stopped, and no job came twice.
+    assert stack.exits["video-creator"] == [0, 0, 0, 0]
+    assert not stack.query("autoscaler_jobs_redelivered_total > 0")
+    spec_after = stack.spec("video-creator")
+    assert spec_after == spec_before
