@@ -22,6 +22,8 @@ from demo.processes import Part
 from demo.stack import Stack
 
 TARGET = "video-creator"
+HEARTBEAT_S = 2
+SEEN_S = 3 * HEARTBEAT_S
 
 
 def dialogue(job_id: str, *, turns: int = 1) -> dict[str, Any]:
@@ -106,7 +108,7 @@ class Loop:
             "HISTORY_PATH": str(self.stack.folder / "scaler"),
             "WORKER_STATE": str(self.stack.folder / "workers"),
             "WORKER_COMMAND": f"nice -n 10 {sys.executable} -m worker run",
-            "HEARTBEAT_INTERVAL": "2",
+            "HEARTBEAT_INTERVAL": str(HEARTBEAT_S),
             **(scaler_env or {}),
         }
         self.broker = Broker(self.stack.rabbit_url)
@@ -116,7 +118,7 @@ class Loop:
         """Everything up, one idle worker."""
         self.stack.start()
         self.broker.declare()
-        self.stack.program("exporter")
+        self.stack.program("exporter", {"HEARTBEAT_INTERVAL": str(HEARTBEAT_S)})
         self.start_scaler()
         self.rest()
         return self
@@ -128,8 +130,9 @@ class Loop:
     # Looking
 
     def workers(self) -> list[WorkerRecord]:
-        """The fleet by the ledger."""
-        return self.ledger.workers()
+        """The workers that have been seen within the last heartbeats."""
+        now = self.ledger.now()
+        return [w for w in self.ledger.workers() if (now - w.last_seen).total_seconds() < SEEN_S]
 
     def status(self, job_id: str) -> JobStatus | None:
         """A job's status."""
