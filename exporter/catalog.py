@@ -78,7 +78,7 @@ QUEUE_HEAD = Metric(
     "rabbitmq_queue_head_message_timestamp",
     "gauge",
     ("vhost", "queue"),
-    "Unix time at which the oldest ready message was published, where it says so",
+    "Unix time of publishing of the oldest message, ready or unacknowledged, where it has one",
     "time() - rabbitmq_queue_head_message_timestamp",
 )
 QUEUE_MEMORY = Metric(

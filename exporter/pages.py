@@ -12,8 +12,8 @@ from common.ledger import LedgerError
 from exporter.collector import Exporter, Scrape
 
 # Of the scrape's time, what is kept for rendering and the way back.
-_RESERVE_SHARE = 0.1
-_RESERVE_MOST_S = 0.5
+_RESERVE_SHARE = 0.2
+_RESERVE_MOST_S = 1.0
 _LINKS = {
     "/metrics": "the metrics",
     "/sd/workers": "the workers, for Prometheus' HTTP service discovery",
