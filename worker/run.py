@@ -99,6 +99,7 @@ class Worker:
         return True
 
     def _take_jobs(self) -> None:
+        taken = 0
         while not self._leaving.asked:
             try:
                 delivery = self._broker.deliveries.get(timeout=_POLL_S)
@@ -108,6 +109,9 @@ class Worker:
                     self._leaving.ask(f"drain: {reason}")
                 continue
             self._handle(delivery)
+            taken += 1
+            if taken == self._settings.max_jobs:
+                self._leaving.ask(f"MAX_JOBS: {taken}")
 
     def _handle(self, delivery: Delivery) -> None:
         self._handler.handle(delivery)

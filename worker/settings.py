@@ -62,6 +62,8 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     job_max_retries: Annotated[int, Field(ge=0, le=20)] = 3
     job_retry_delay: Annotated[int, Field(ge=1, le=3600)] = 5
     """Before the first further attempt; four times as long before each later one."""
+    max_jobs: Annotated[int, Field(ge=1)] | None = None
+    """Leave after so many jobs, where the orchestrator starts a worker for each; default never."""
     interruption_notice: Annotated[str, AfterValidator(_notice)] | None = None
     """A file that appears, or a URL that answers 200, when the host is about to be taken away."""
     interruption_grace: Annotated[float, Field(ge=1, le=3600)] = 110
