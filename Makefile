@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-demo setup-test demo test lint format proto clean
+.PHONY: constraints help setup setup-demo setup-test demo test lint format proto clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -48,6 +48,11 @@ proto: setup ## Generate the gRPC modules from protos/
 
 bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-policy, …
 	@$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
+
+constraints: ## Take the newest allowed packages and pin them
+	@rm -rf .run/pins && $(PYTHON) -m venv .run/pins && .run/pins/bin/pip install --quiet '.[dev]'
+	@{ head -1 constraints.txt; .run/pins/bin/pip freeze | grep -v '^rabbitreels-autoscaler'; } > .run/constraints.txt
+	@mv .run/constraints.txt constraints.txt && rm -rf .run/pins build
 
 clean: ## Remove .venv, .run and caches
 	rm -rf $(VENV) .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
