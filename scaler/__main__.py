@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scaler.simulate.cli import register
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 ConfigOption = Annotated[
@@ -27,6 +29,8 @@ def run(config: ConfigOption = None) -> None:
 
     raise typer.Exit(run_scaler(config))
 
+
+register(app)
 
 if __name__ == "__main__":
     app()

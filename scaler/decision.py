@@ -36,10 +36,8 @@ class Memory:
     """When everything that a decision needs was last known."""
     busy: int = 0
     """Busy workers when last known."""
-    demand: Window = ()
-    """Trailing maximum of demand."""
-    padded: Window = ()
-    """Trailing maximum of demand with headroom."""
+    wanted: Window = ()
+    """Trailing maximum of the number wanted by demand."""
     highs: Window = ()
     lows: Window = ()
     """Trailing maxima of the target and of its negative over a minute, for the rate limits."""
@@ -59,7 +57,7 @@ class Memory:
         Raises KeyError, TypeError or ValueError when it is something else.
         """
         fields = dict(content)
-        for name in ("demand", "padded", "highs", "lows"):
+        for name in ("wanted", "highs", "lows"):
             fields[name] = tuple((float(at), float(v)) for at, v in fields.get(name, ()))
         if fields.get("hours") is not None:
             hours = dict(fields["hours"])

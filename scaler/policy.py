@@ -1,16 +1,16 @@
 """How many workers: a pure function of what is seen, what is remembered, and the time.
 
-Demand is jobs waiting plus jobs in progress. Wanted is the higher of two trailing maxima:
-of demand over τ = (1 + w)·S, which keeps each idle worker for as long as its restart is worth
-(delayed-off), and of demand with headroom over S, which covers what arrives while a worker
-starts. Unknown is never zero: the last target holds. docs/policy.md has the reasoning.
+Demand is jobs waiting plus jobs in progress. Wanted is demand, plus headroom for what arrives
+while a worker starts, less a share of the jobs that end before it could help; and of that the
+trailing maximum over a part of S, which keeps an idle worker while its restart would cost more.
+Unknown is never zero: the last target holds. docs/policy.md has the reasoning and the evidence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import ceil, exp, sqrt
+from math import ceil, e, exp, sqrt
 from typing import NamedTuple
 
 from scaler.decision import DOWN, HOLD, NONE, UP, Decision, Memory, Pause
@@ -83,49 +83,41 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
     demand = waiting.value + in_flight.value
     startup = startup_of(observation, target)
     tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
-    horizon = startup + tick + max(waiting.age_s, in_flight.age_s)
-    padded = ceil(demand + headroom(observation, target.weights.headroom, horizon))
-    # With nothing remembered the fleet that is found may have been needed a moment ago.
-    first = memory.at is None and not memory.demand and observation.fleet is not None
-    held = max(demand, observation.fleet.running) if first and observation.fleet else demand
+    age = max(waiting.age_s, in_flight.age_s)
+    horizon = startup + tick + age
+    wanted = ceil(
+        demand + headroom(observation, target, horizon) - relief(observation, target, horizon)
+    )
+    if memory.at is None and not memory.wanted and observation.fleet is not None:
+        # With nothing remembered, the fleet that is found may have been needed a moment ago.
+        wanted = max(wanted, observation.fleet.running)
     hours = memory.hours.add(now, demand)
     same_hour = hours.last == memory.hours.last
     return replace(
         memory,
         busy=known_busy,
-        demand=push(memory.demand, now, held, keep_idle_for(target, startup)),
-        padded=push(memory.padded, now, padded, startup),
+        wanted=push(memory.wanted, now, wanted, keep_idle_for(startup)),
         hours=hours,
         outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
     )
 
 
 def rebuild(
-    samples: Iterable[tuple[float, Observation]],
-    target: Target,
-    *,
-    last: Memory | None = None,
+    samples: Iterable[tuple[float, Observation]], target: Target, *, last: Memory | None = None
 ) -> Memory:
     """The memory that deciding at each (time, observation), oldest first, would have left.
 
-    `last` supplies what samples cannot tell: the latest target, when it changed, a pause.
+    `last` is what was kept of an earlier time, if anything; samples of before it are passed by.
+    The number decided last is not among the samples: it is `last`'s.
     """
-    memory = Memory()
+    memory = last or Memory()
     for at, observation in samples:
+        if memory.at is not None and at <= memory.at:
+            continue
         memory = replace(remember(observation, memory, target, at), at=at)
         if _unknown(observation, target) is None:
             memory = replace(memory, known_at=at)
-    if last is None:
-        return memory
-    return replace(
-        memory,
-        target=last.target,
-        changed_at=last.changed_at,
-        known_at=last.known_at if memory.known_at is None else memory.known_at,
-        highs=last.highs,
-        lows=last.lows,
-        pause=last.pause,
-    )
+    return memory
 
 
 def pause(memory: Memory, reason: str, until: float | None) -> Memory:
@@ -144,22 +136,25 @@ def startup_of(observation: Observation, target: Target) -> float:
     return max(signal.value, 0.0) if isinstance(signal, Known) else target.startup_seconds
 
 
-def keep_idle_for(target: Target, startup_s: float) -> float:
-    """τ = (1 + w)·S: seconds of idling that cost what stopping and starting again would.
+def keep_idle_for(startup_s: float) -> float:
+    """τ: seconds of idling after which a worker is let go.
 
-    The break-even of ski rental: at most twice the cost of one who knows the future
-    (Lu and Chen, arXiv 1112.0442; Gandhi and Harchol-Balter on DELAYEDOFF).
+    Stopping and starting again costs S. Not knowing the future, the best that can be done about
+    it is to idle for a random time of mean S/(e−1) = 0.58·S (Karlin, Manasse, McGeoch and Owicki,
+    "Competitive randomized algorithms for nonuniform problems"). Many workers make the mean as
+    good as the random time, and replays of real traces agree; docs/policy.md.
     """
-    return (1.0 + target.weights.wait) * startup_s
+    return startup_s / (e - 1.0)
 
 
-def headroom(observation: Observation, z: float, horizon_s: float) -> float:
-    """Workers beyond demand for what arrives within `horizon_s`: z·sqrt(IDC·λ·E[min(d, h)]).
+def headroom(observation: Observation, target: Target, horizon_s: float) -> float:
+    """Workers for what arrives within the horizon beyond the mean: z·sqrt(IDC·λ·E[min(d, h)]).
 
     Square-root staffing, widened by the burstiness; durations taken as exponential with the
     measured mean, and as endless while there is no mean. 0 while the rate is unknown.
     """
     rate = observation.arrival_rate
+    z = target.weights.headroom
     if z <= 0 or not isinstance(rate, Known) or rate.value <= 0:
         return 0.0
     mean, spread = observation.mean_duration, observation.burstiness
@@ -171,6 +166,18 @@ def headroom(observation: Observation, z: float, horizon_s: float) -> float:
     return z * sqrt(dispersion * rate.value * stays)
 
 
+def relief(observation: Observation, target: Target, horizon_s: float) -> float:
+    """Workers saved: a share of the jobs that end before a new worker could take one.
+
+    The dearer waiting is, the smaller the share: 1/(1 + w). 0 while a mean is unknown.
+    """
+    in_flight, mean = observation.in_flight, observation.mean_duration
+    if not (isinstance(in_flight, Known) and isinstance(mean, Known)) or mean.value <= 0:
+        return 0.0
+    ending = in_flight.value * (1.0 - exp(-horizon_s / mean.value))
+    return target.weights.relief * ending
+
+
 def _wanted(
     observation: Observation, memory: Memory, target: Target, fleet: Fleet
 ) -> tuple[int, Proposals]:
@@ -180,13 +187,8 @@ def _wanted(
     if target.policy is Rule.RAW:
         number = raw_wants(observation, target.per_worker)
         return number, (("query / per worker", number),)
-    kept, padded = memory.demand[0][1], memory.padded[0][1]
-    wanted = max(kept, padded)
-    proposals: Proposals = (
-        ("demand", memory.demand[-1][1]),
-        ("kept for a while", kept),
-        ("with headroom", padded),
-    )
+    wanted = memory.wanted[0][1]
+    proposals: Proposals = (("wanted now", memory.wanted[-1][1]), ("wanted lately", wanted))
     outlook = memory.outlook
     if target.forecast and outlook is not None and outlook.trusted:
         floor = int(outlook.expected or 0.0)

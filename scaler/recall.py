@@ -34,7 +34,7 @@ class Recall:
             return last or Memory()
 
     def _rebuilt(self, target: Target, last: Memory | None, now: float) -> Memory:
-        span_s = min(_LONGEST_S, 2 * keep_idle_for(target, target.startup_seconds) + 300)
+        span_s = min(_LONGEST_S, 2 * keep_idle_for(target.startup_seconds) + 300)
         start = now - span_s
         where = f"queue={quoted(target.queue)}"
         waiting = self._series(f"max(queue:jobs_waiting:max{{{where}}})", start, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from statistics import NormalDist
 from typing import Annotated, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
@@ -47,19 +48,28 @@ class Fallback(StrEnum):
 
 
 class Weights(NamedTuple):
-    """What a priority stands for."""
+    """What the worth of waiting comes to in the policy."""
 
     wait: float
     """w: what a job-second of waiting is worth in worker-seconds."""
     headroom: float
     """z: how many standard deviations of the arrivals during a start-up are kept ready."""
+    relief: float
+    """Share of the jobs about to end that is counted on."""
 
 
-WEIGHTS = {
-    Priority.CHEAP: Weights(1.0, 0.5),
-    Priority.BALANCED: Weights(4.0, 1.0),
-    Priority.FAST: Weights(10.0, 1.65),
-}
+PRIORITY_WAIT = {Priority.CHEAP: 1.0, Priority.BALANCED: 4.0, Priority.FAST: 10.0}
+"""w of each priority."""
+
+
+def weights(wait: float, headroom: float | None = None) -> Weights:
+    """The newsvendor's answer: cover demand up to the quantile w/(1 + w), if normal.
+
+    One worker too many costs 1 for each second, one too few w. `headroom` overrides z.
+    """
+    covered = wait / (1.0 + wait)
+    z = max(0.0, NormalDist().inv_cdf(covered)) if covered > 0 else 0.0
+    return Weights(wait, z if headroom is None else headroom, 1.0 - covered)
 
 
 class Gates(NamedTuple):
@@ -124,12 +134,12 @@ class Knobs(Settings):
     min_workers: Replicas = 1
     max_workers: Annotated[int, Field(ge=1, le=MAX_REPLICAS, validate_default=True)] = 10
     priority: Priority = Priority.BALANCED
-    """Sets `wait_weight` and `headroom` where they are not set themselves."""
+    """Sets `wait_weight` where it is not set itself."""
     policy: Rule = Rule.OURS
     wait_weight: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
     """Worker-seconds that one job-second of waiting is worth; None takes the priority's."""
     headroom: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
-    """Standard deviations of arrivals kept ready; None takes the priority's."""
+    """Standard deviations of arrivals kept ready; None follows from `wait_weight`."""
     scale_up_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Grow only while waiting jobs > workers × this. None: grow at once (policy `plan`: 2)."""
     scale_down_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -198,12 +208,9 @@ class Knobs(Settings):
 
     @cached_property
     def weights(self) -> Weights:
-        """w and z that hold: the operator's own, or the priority's."""
-        base = WEIGHTS[self.priority]
-        return Weights(
-            base.wait if self.wait_weight is None else self.wait_weight,
-            base.headroom if self.headroom is None else self.headroom,
-        )
+        """What holds: by the operator's own numbers, or the priority's."""
+        wait = PRIORITY_WAIT[self.priority] if self.wait_weight is None else self.wait_weight
+        return weights(wait, self.headroom)
 
     @cached_property
     def gates(self) -> Gates:

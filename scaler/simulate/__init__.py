@@ -1,0 +1,1 @@
+"""Replays job traces through the scaler's own policy, beside the peers, and scores them."""

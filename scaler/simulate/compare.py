@@ -1,0 +1,158 @@
+"""Runs policies side by side and shows the outcome: a table or JSON, a progress bar, plots."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+from scaler.simulate.peers import families
+from scaler.simulate.report import heading, table
+from scaler.simulate.run import Arena, Policy, Timeline, run
+from scaler.simulate.score import WEIGHTS
+from scaler.simulate.sweep import Entry, best, sweep
+from scaler.simulate.view import ViewSettings
+
+_WIDE = 190
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What is wanted of a comparison."""
+
+    as_json: bool
+    plots: Path | None
+    """Folder for the pictures, None for none."""
+    every_setting: bool
+    """Every knob of each policy, rather than one setting."""
+
+
+def compare(
+    arena: Arena,
+    policies: Mapping[str, Policy],
+    output: Output,
+    *,
+    view: ViewSettings,
+    seed: int,
+) -> None:
+    """Replay and show. `policies` by kind; with every setting only the kinds matter."""
+    if output.every_setting:
+        kinds = swept(arena, list(policies), view=view, seed=seed)
+        shown = _at_their_best(kinds)
+    else:
+        kinds, lines = _replayed(arena, policies, view, seed, output.plots is not None)
+        shown = [entry for entries in kinds.values() for entry in entries]
+        if output.plots is not None:
+            _draw_lines(arena, policies, lines, output.plots)
+    if output.plots is not None:
+        draw_frontier(arena, kinds, output.plots)
+    if output.as_json:
+        for entry in shown:
+            sys.stdout.write(json.dumps(record(arena, entry)) + "\n")
+        return
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table(arena, shown))
+
+
+def swept(
+    arena: Arena, kinds: Sequence[str], *, view: ViewSettings | None = None, seed: int = 0
+) -> dict[str, list[Entry]]:
+    """Every setting of each kind of policy."""
+    every = {kind: policies for kind, policies in families(arena).items() if kind in kinds}
+    with progress_bar(heading(arena), sum(map(len, every.values()))) as step:
+        # Only our own sight is disturbed: the peers are given theirs.
+        return {
+            kind: sweep(
+                arena, policies, view=view if kind == "ours" else None, seed=seed,
+                done=lambda: step(1.0),
+            )
+            for kind, policies in every.items()
+        }  # fmt: skip
+
+
+def record(arena: Arena, entry: Entry) -> dict[str, Any]:
+    """One run as plain data."""
+    return {
+        "trace": arena.trace.name,
+        "startup_s": arena.world.startup_s,
+        "min": arena.minimum,
+        "max": arena.maximum,
+        "policy": entry.policy.kind,
+        "settings": entry.policy.label,
+        **entry.score.to_json(),
+    }
+
+
+def draw_frontier(arena: Arena, kinds: Mapping[str, Sequence[Entry]], folder: Path) -> None:
+    """Write frontier.png."""
+    from scaler.simulate import plots  # noqa: PLC0415 - matplotlib takes a second to load
+
+    folder.mkdir(parents=True, exist_ok=True)
+    plots.frontier(arena, kinds, folder / "frontier.png")
+
+
+@contextmanager
+def progress_bar(title: str, total: float) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr, where that is a terminal; yields what moves it on."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def _at_their_best(kinds: Mapping[str, Sequence[Entry]]) -> list[Entry]:
+    shown: list[Entry] = []
+    for entries in kinds.values():
+        for weight in WEIGHTS:
+            entry = best(entries, weight)
+            if entry not in shown:
+                shown.append(entry)
+    return shown
+
+
+def _replayed(
+    arena: Arena,
+    policies: Mapping[str, Policy],
+    view: ViewSettings,
+    seed: int,
+    with_lines: bool,
+) -> tuple[dict[str, list[Entry]], dict[str, Timeline]]:
+    kinds: dict[str, list[Entry]] = {}
+    lines: dict[str, Timeline] = {}
+    with progress_bar(heading(arena), len(policies)) as step:
+        for kind, policy in policies.items():
+            done = [0.0]
+
+            def progressed(share: float, done: list[float] = done) -> None:
+                step(share - done[0])
+                done[0] = share
+
+            lines[kind] = Timeline()
+            score = run(
+                arena,
+                policy,
+                view=view if kind == "ours" else None,
+                seed=seed,
+                timeline=lines[kind] if with_lines else None,
+                progress=progressed,
+            )
+            kinds[kind] = [Entry(policy, score)]
+    return kinds, lines
+
+
+def _draw_lines(
+    arena: Arena, policies: Mapping[str, Policy], lines: Mapping[str, Timeline], folder: Path
+) -> None:
+    from scaler.simulate import plots  # noqa: PLC0415 - matplotlib takes a second to load
+
+    folder.mkdir(parents=True, exist_ok=True)
+    # A fleet that never changes would only squeeze the others.
+    moving = {kind: line for kind, line in lines.items() if kind != "fixed"} or lines
+    named = {kind: (policies[kind].label, line) for kind, line in moving.items()}
+    plots.timelines(arena, named, folder / "timeline.png")

@@ -1,0 +1,152 @@
+"""Who scales the simulated world: our policy, the plan's, KEDA with the HPA, nobody."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Protocol
+
+from scaler.decision import Decision, Memory
+from scaler.policy import decide
+from scaler.simulate.view import View
+from scaler.simulate.world import World
+from scaler.targets import Target
+from scaler.windows import Window, push
+
+
+class Controller(Protocol):
+    """Acts on the world at every tick."""
+
+    def step(self, world: World) -> int:
+        """Do what it does at the world's present moment; how many workers it now wants."""
+
+
+class Ours:
+    """The scaler's own policy, which lets idle workers go and nobody else."""
+
+    def __init__(self, target: Target, view: View) -> None:
+        self._target = target
+        self._view = view
+        self._memory = Memory()
+        self.latest: Decision | None = None
+
+    def step(self, world: World) -> int:
+        """Observe, decide, apply."""
+        observation = self._view.observe(world)
+        decision, self._memory = decide(observation, self._memory, self._target, world.now)
+        self.latest = decision
+        missing = decision.replicas - world.running
+        if missing > 0:
+            world.start(missing)
+        elif decision.retire:
+            world.retire_idle(decision.retire)
+        return decision.replicas
+
+
+class Plan:
+    """The plan's rule; Swarm stops whom it likes, with a grace period."""
+
+    def __init__(self, target: Target, view: View, grace_s: float) -> None:
+        self._target = target
+        self._view = view
+        self._grace_s = grace_s
+        self._memory = Memory()
+
+    def step(self, world: World) -> int:
+        """Observe, decide, set the replica count."""
+        observation = self._view.observe(world)
+        decision, self._memory = decide(observation, self._memory, self._target, world.now)
+        missing = decision.replicas - world.running
+        if missing > 0:
+            world.start(missing)
+        elif missing < 0:
+            world.stop_any(-missing, self._grace_s)
+        return decision.replicas
+
+
+@dataclass(frozen=True, slots=True)
+class KedaSettings:
+    """A ScaledObject with an HPA."""
+
+    minimum: int
+    maximum: int
+    value: float = 20.0
+    """Jobs per replica: the RabbitMQ trigger's default is 20."""
+    window_s: float = 300.0
+    """Stabilisation window for scaling down."""
+    ready_only: bool = False
+    """Over AMQP only ready messages count; over HTTP those in progress too."""
+    idle_first: bool = True
+    """Whether pods are given a deletion cost, so that busy ones go last."""
+    tolerance: float = 0.1
+    poll_s: float = 30.0
+    cooldown_s: float = 300.0
+
+
+class Keda:
+    """KEDA and the Kubernetes HPA at its 15 s; pods that go finish their job first."""
+
+    def __init__(self, settings: KedaSettings) -> None:
+        self._settings = settings
+        self._highest: Window = ()
+        self._recommended: deque[int] = deque()
+        self._active_at = 0.0
+        self._polled_at = -math.inf
+
+    def step(self, world: World) -> int:
+        """One sync."""
+        settings, current = self._settings, world.running
+        load = len(world.waiting) + (0 if settings.ready_only else world.busy)
+        wanted = self._bounded(
+            self._from_zero(load, world.now) if not current else None, load, world
+        )
+        if wanted > current:
+            world.start(wanted - current)
+        elif wanted < current:
+            self._shrink(world, current - wanted)
+        return wanted
+
+    def _bounded(self, activated: int | None, load: int, world: World) -> int:
+        settings, current = self._settings, world.running
+        if load:
+            self._active_at = world.now
+        if activated is not None:
+            return activated
+        if settings.minimum == 0 and world.now - self._active_at >= settings.cooldown_s:
+            return 0
+        desired = self._desired(load, current)
+        self._highest = push(self._highest, world.now, desired, settings.window_s)
+        stabilised = int(self._highest[0][1])
+        most = max(2 * current, current + 4)
+        return max(settings.minimum, 1, min(stabilised, most, settings.maximum))
+
+    def _desired(self, load: int, current: int) -> int:
+        settings = self._settings
+        ratio = load / (settings.value * current)
+        if abs(ratio - 1.0) <= settings.tolerance:
+            return current
+        return math.ceil(load / settings.value)
+
+    def _from_zero(self, load: int, now: float) -> int:
+        if now - self._polled_at < self._settings.poll_s:
+            return 0
+        self._polled_at = now
+        return 1 if load else 0
+
+    def _shrink(self, world: World, count: int) -> None:
+        """Pods that are not ready go first, as the ReplicaSet controller has it."""
+        count -= world.cancel_starting(count)
+        if self._settings.idle_first:
+            count -= world.retire_idle(count)
+            world.stop_busy(count, math.inf)
+        elif count:
+            world.stop_any(count, math.inf)
+
+
+class Fixed:
+    """A fleet of constant size."""
+
+    def step(self, world: World) -> int:
+        """Nothing."""
+        return world.running

@@ -1,0 +1,123 @@
+"""The policies that are compared, each over all its knobs."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from scaler.simulate.controllers import KedaSettings
+from scaler.simulate.run import Arena, Policy
+from scaler.targets import Priority, Rule, Target
+
+TICK_S = 5.0
+HPA_SYNC_S = 15.0
+PLAN_INTERVAL_S = 15.0
+DOCKER_GRACE_S = 10.0
+"""What Docker gives a container unless the stack file says otherwise, as the plan's does not."""
+
+WAIT_WEIGHTS = (0.5, 1.0, 1.4, 2.0, 4.0, 7.0, 10.0, 20.0, 50.0)
+# Cheap settings with some headroom all the same, and dear ones with less than is due.
+_PAIRS = ((1.0, 0.25), (1.0, 0.5), (4.0, 0.5), (10.0, 0.9))
+_KEDA_VALUES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
+_PLAN_GATES = ((0.0, 1e9), (1.0, 0.5), (2.0, 0.5))
+_PLAN_COOLDOWNS = (0.0, 30.0, 60.0)
+_PLAN_GRACES = (DOCKER_GRACE_S, 300.0)
+
+
+def ours(
+    arena: Arena,
+    *,
+    priority: Priority = Priority.BALANCED,
+    wait_weight: float | None = None,
+    headroom: float | None = None,
+    forecast: bool = True,
+    tick_s: float = TICK_S,
+) -> Policy:
+    """Our policy with one setting of its knobs."""
+    target = Target(
+        min_workers=arena.minimum,
+        max_workers=arena.maximum,
+        priority=priority,
+        wait_weight=wait_weight,
+        headroom=headroom,
+        forecast=forecast,
+    )
+    label = f"{priority}" if wait_weight is None else f"w {wait_weight:g}"
+    if headroom is not None:
+        label += f", z {headroom:g}"
+    return Policy("ours", label, tick_s, target=target)
+
+
+def keda(arena: Arena, value: float, window_s: float, *, idle_first: bool = True) -> Policy:
+    """KEDA and the HPA with one target value and stabilisation window."""
+    settings = KedaSettings(arena.minimum, arena.maximum, value, window_s, idle_first=idle_first)
+    return Policy("keda", f"value {value:g}, window {window_s:g} s", HPA_SYNC_S, keda=settings)
+
+
+def plan(
+    arena: Arena,
+    *,
+    up: float | None = None,
+    down: float | None = None,
+    cooldown_s: float | None = None,
+    grace_s: float = DOCKER_GRACE_S,
+) -> Policy:
+    """The plan's rule; None leaves a knob at the plan's default."""
+    target = Target(
+        min_workers=arena.minimum,
+        max_workers=arena.maximum,
+        policy=Rule.PLAN,
+        scale_up_threshold=up,
+        scale_down_threshold=down,
+        cooldown_period=cooldown_s,
+    )
+    gates = target.gates
+    gated = "no thresholds" if gates.up == 0 else f"thresholds {gates.up:g}/{gates.down:g}"
+    label = f"{gated}, cooldown {gates.cooldown_s:g} s, grace {grace_s:g} s"
+    return Policy("plan", label, PLAN_INTERVAL_S, target=target, grace_s=grace_s)
+
+
+def fixed(size: int) -> Policy:
+    """A fleet that is never scaled."""
+    return Policy("fixed", f"{size} workers", 60.0, size=size)
+
+
+def all_ours(arena: Arena) -> list[Policy]:
+    """Our policy over what waiting is worth, and some headrooms that do not follow from it."""
+    followed = [ours(arena, wait_weight=weight) for weight in WAIT_WEIGHTS]
+    return followed + [ours(arena, wait_weight=w, headroom=z) for w, z in _PAIRS]
+
+
+def all_keda(arena: Arena) -> list[Policy]:
+    """KEDA from half a job per replica to two, over windows from none to the default."""
+    startup = arena.world.startup_s
+    windows = sorted({0.0, HPA_SYNC_S, startup, 2 * startup, 4 * startup, 300.0})
+    return [keda(arena, value, window) for value, window in product(_KEDA_VALUES, windows)]
+
+
+def all_plan(arena: Arena) -> list[Policy]:
+    """The plan's rule over its thresholds, cooldown and grace period."""
+    return [
+        plan(arena, up=up, down=down, cooldown_s=cooldown, grace_s=grace)
+        for (up, down), cooldown, grace in product(_PLAN_GATES, _PLAN_COOLDOWNS, _PLAN_GRACES)
+    ]
+
+
+def all_fixed(arena: Arena) -> list[Policy]:
+    """Fleets from the mean of the load to its peak."""
+    pool = arena.pool
+    mean = float((pool.ends - pool.starts).sum()) / pool.horizon_s
+    sizes = {
+        max(arena.minimum, 1, min(arena.maximum, round(mean * f)))
+        for f in (1.1, 1.3, 1.6, 2, 3, 5, 8)
+    }
+    return [fixed(size) for size in sorted(sizes)]
+
+
+def families(arena: Arena) -> dict[str, list[Policy]]:
+    """Every policy with every setting that is tried, by kind."""
+    return {
+        "ours": all_ours(arena),
+        "keda": all_keda(arena),
+        "plan": all_plan(arena),
+        "fixed": all_fixed(arena),
+    }

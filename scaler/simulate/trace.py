@@ -1,0 +1,184 @@
+"""Job traces: read from CSV, or generated. Times in seconds, the first job at 0."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.errors import ConfigError, InvalidInputError, shorten
+
+Floats = NDArray[np.float64]
+
+HEADER = ("arrival_s", "duration_s")
+MAX_JOBS = 5_000_000
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Jobs by arrival: when they come and how long their work takes."""
+
+    name: str
+    arrivals: Floats
+    """Seconds, never falling, the first one 0."""
+    durations: Floats
+    """Seconds of service."""
+
+    def __len__(self) -> int:
+        return len(self.arrivals)
+
+    @property
+    def span_s(self) -> float:
+        """From the first arrival to the last."""
+        return float(self.arrivals[-1])
+
+
+def trace_of(name: str, arrivals: Floats, durations: Floats) -> Trace:
+    """A trace with its first arrival moved to 0. Raises InvalidInputError where it has no job."""
+    if len(arrivals) == 0:
+        raise InvalidInputError(name, 0, "at least one job")
+    return Trace(name, arrivals - arrivals[0], durations)
+
+
+def read_csv(path: Path) -> Trace:
+    """A trace from `arrival_s,duration_s` lines, gzip or plain, sorted by arrival.
+
+    Raises ConfigError naming the line, the value and what is allowed.
+    """
+    try:
+        with _open(path) as lines:
+            rows = list(_rows(path, lines))
+    except (OSError, UnicodeDecodeError, EOFError) as error:
+        raise ConfigError("trace", str(path), f"a readable CSV or gzip file ({error})") from error
+    if not rows:
+        raise ConfigError("trace", str(path), "at least one job")
+    table = np.array(rows, dtype=np.float64)
+    name = path.name.removesuffix(".gz").removesuffix(".csv")
+    return trace_of(name, table[:, 0], table[:, 1])
+
+
+def _open(path: Path) -> TextIO:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open("r", encoding="utf-8", newline="")
+
+
+def _rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[float, float]]:
+    reader = csv.reader(lines)
+    header = tuple(next(reader, ()))
+    if header != HEADER:
+        raise ConfigError(f"{path}: line 1", ",".join(header), f"the header {','.join(HEADER)}")
+    before = 0.0
+    for number, row in enumerate(reader, start=2):
+        where = f"{path}: line {number}"
+        if len(row) != 2:
+            raise ConfigError(where, ",".join(row), "two numbers")
+        if number > MAX_JOBS + 1:
+            raise ConfigError(where, number, f"at most {MAX_JOBS} jobs")
+        arrival, duration = (_number(where, text) for text in row)
+        if arrival < before:
+            raise ConfigError(where, arrival, f"an arrival not before the last one, {before:g}")
+        if not 0 < duration <= 30 * DAY_S:
+            raise ConfigError(where, duration, "a duration above 0 and at most 30 days")
+        before = arrival
+        yield arrival, duration
+
+
+def _number(where: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ConfigError(where, text, "a number of seconds") from None
+    if not math.isfinite(value) or value < 0:
+        raise ConfigError(where, shorten(text), "a finite number of seconds from 0 up")
+    return value
+
+
+# Generated traces: durations are log-normal around `mean_s`, as rendering times are.
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a generated trace is to be like."""
+
+    rate_per_s: float
+    """Mean rate of arrivals."""
+    hours: float
+    """How long they come."""
+    mean_s: float
+    """Mean duration."""
+    seed: int
+
+    @property
+    def span_s(self) -> float:
+        """How long they come, in seconds."""
+        return self.hours * 3600
+
+
+def poisson(load: Load) -> Trace:
+    """Independent arrivals at a constant rate."""
+    return _thinned("poisson", load, np.ones_like, 1.0)
+
+
+def diurnal(load: Load) -> Trace:
+    """A day's wave: from a tenth to nineteen tenths of the mean rate."""
+
+    def shape(at: Floats) -> Floats:
+        wave: Floats = 1.0 - 0.9 * np.cos(2 * np.pi * at / DAY_S)
+        return wave
+
+    return _thinned("diurnal", load, shape, 1.9)
+
+
+def bursty(load: Load) -> Trace:
+    """Stretches of two minutes, one in ten of them at ten times the rate of the others."""
+    slots = max(1, math.ceil(load.hours * 30))
+    high = np.random.default_rng(load.seed + 1).random(slots) < 0.1
+    relative = np.where(high, 10.0, 1.0) / 1.9
+
+    def shape(at: Floats) -> Floats:
+        chosen: Floats = relative[np.minimum((at // 120).astype(np.int64), slots - 1)]
+        return chosen
+
+    return _thinned("bursty", load, shape, 10.0 / 1.9)
+
+
+def batch(load: Load) -> Trace:
+    """All jobs of an hour at once, at its begin."""
+    rng = np.random.default_rng(load.seed)
+    sizes = rng.poisson(load.rate_per_s * 3600, max(1, math.ceil(load.hours)))
+    arrivals = np.repeat(np.arange(len(sizes)) * 3600.0, sizes)
+    return trace_of("batch", arrivals, _durations(rng, len(arrivals), load.mean_s))
+
+
+GENERATORS: dict[str, Callable[[Load], Trace]] = {
+    "poisson": poisson,
+    "bursty": bursty,
+    "diurnal": diurnal,
+    "batch": batch,
+}
+
+
+def _thinned(name: str, load: Load, shape: Callable[[Floats], Floats], highest: float) -> Trace:
+    """Arrivals of a Poisson process whose rate is the load's times `shape`, by thinning."""
+    rng = np.random.default_rng(load.seed)
+    expected = load.rate_per_s * highest * load.span_s
+    if expected > MAX_JOBS:
+        raise ConfigError("rate", load.rate_per_s * 60, f"at most {MAX_JOBS} jobs in all")
+    count = rng.poisson(expected)
+    at = np.sort(rng.random(count)) * load.span_s
+    kept = at[rng.random(count) * highest < shape(at)]
+    return trace_of(name, kept, _durations(rng, len(kept), load.mean_s))
+
+
+def _durations(rng: np.random.Generator, count: int, mean_s: float) -> Floats:
+    sigma = 0.6
+    return rng.lognormal(math.log(mean_s) - sigma**2 / 2, sigma, count)

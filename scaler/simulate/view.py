@@ -1,0 +1,151 @@
+"""What a scaler would see of the simulated world: signals with age, gaps and outages."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from scaler.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.simulate.trace import Floats, Trace
+from scaler.simulate.world import World
+
+_BIN_S = 60.0
+_BINS = 10
+_HOUR_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """How well the scaler sees."""
+
+    tick_s: float = 5.0
+    """Seconds between looks."""
+    data_age_s: float = 0.0
+    """Seconds from a sample's being taken to its being read."""
+    missing: float = 0.0
+    """Share of looks that find nothing."""
+    outage: tuple[float, float] | None = None
+    """(begin, end) of a time in which nothing is known."""
+
+
+class View:
+    """Makes observations; one for each run, asked at every tick in order."""
+
+    def __init__(
+        self, trace: Trace, settings: ViewSettings, startup_s: float, ticks: Floats, seed: int
+    ) -> None:
+        """`ticks` are the times at which it will be asked."""
+        seen = ticks - settings.data_age_s
+        rate, dispersion = arrival_statistics(trace.arrivals, seen)
+        self._rates = rate.tolist()
+        self._dispersions = dispersion.tolist()
+        self._settings = settings
+        self._rng = random.Random(seed)
+        self._startup = Known(startup_s, settings.data_age_s, "")
+        self._mean: Signal = _nothing("no job done yet")
+        self._mean_sum = 0.0
+        self._counted = 0
+        self._past: deque[tuple[float, int, int, int]] = deque()
+        self._numbers: dict[int, Known] = {}
+        self._fleet = Fleet(-1, -1)
+        self._tick = -1
+
+    def observe(self, world: World) -> Observation:
+        """What is known at the world's present moment."""
+        self._tick += 1
+        tick = self._tick
+        waiting, busy, idle = self._counts(world)
+        fleet = self._fleet_of(world)
+        settings = self._settings
+        if settings.outage and settings.outage[0] <= world.now < settings.outage[1]:
+            return _blind(fleet, "Prometheus does not answer")
+        if settings.missing and self._rng.random() < settings.missing:
+            return _blind(fleet, "no sample")
+        age, in_flight = settings.data_age_s, self._known(busy)
+        return Observation(
+            waiting=self._known(waiting),
+            in_flight=in_flight,
+            busy=in_flight,
+            idle=self._known(idle),
+            arrival_rate=Known(self._rates[tick], age, ""),
+            burstiness=Known(self._dispersions[tick], age, ""),
+            mean_duration=self._mean_duration(world),
+            startup=self._startup,
+            fleet=fleet,
+        )
+
+    def _counts(self, world: World) -> tuple[int, int, int]:
+        """(waiting, busy, idle) as they were when the sample was taken."""
+        present = (len(world.waiting), world.busy, world.idle)
+        age = self._settings.data_age_s
+        if not age:
+            return present
+        past = self._past
+        past.append((world.now, *present))
+        while len(past) > 1 and past[1][0] <= world.now - age:
+            past.popleft()
+        return past[0][1:]
+
+    def _known(self, number: int) -> Known:
+        known = self._numbers.get(number)
+        if known is None:
+            known = self._numbers[number] = Known(float(number), self._settings.data_age_s, "")
+        return known
+
+    def _fleet_of(self, world: World) -> Fleet:
+        running, starting = world.running, world.starting
+        draining = len(world.leaving)
+        fleet = self._fleet
+        if (fleet.running, fleet.starting, fleet.draining) != (running, starting, draining):
+            fleet = self._fleet = Fleet(running, running, starting, draining)
+        return fleet
+
+    def _mean_duration(self, world: World) -> Signal:
+        """Mean duration of the jobs that ended within the last hour."""
+        recent = world.recent
+        if len(recent) == self._counted and (not recent or recent[0][0] > world.now - _HOUR_S):
+            return self._mean
+        while recent and recent[0][0] <= world.now - _HOUR_S:
+            recent.popleft()
+        self._counted = len(recent)
+        if recent:
+            mean = sum(duration for _, duration in recent) / len(recent)
+            self._mean = Known(mean, self._settings.data_age_s, "")
+        return self._mean
+
+
+def arrival_statistics(arrivals: Floats, at: Floats) -> tuple[Floats, Floats]:
+    """At each time: the higher of the rates over 5 and 10 minutes, and the dispersion.
+
+    The dispersion is variance over mean of the counts in the ten minutes before, as the
+    recording rule has it; 1 where nothing arrived.
+    """
+    edges = [np.searchsorted(arrivals, at - _BIN_S * back, "right") for back in range(_BINS + 1)]
+    rate5 = (edges[0] - edges[5]) / (5 * _BIN_S)
+    rate10 = (edges[0] - edges[_BINS]) / (_BINS * _BIN_S)
+    counts = np.stack([edges[i] - edges[i + 1] for i in range(_BINS)]).astype(np.float32)
+    mean = counts.mean(axis=0)
+    spread = np.where(mean > 0, counts.var(axis=0) / np.where(mean > 0, mean, 1.0), 1.0)
+    return np.maximum(rate5, rate10), spread
+
+
+def _nothing(reason: str) -> Unknown:
+    return Unknown(reason, "")
+
+
+def _blind(fleet: Fleet, reason: str) -> Observation:
+    nothing = _nothing(reason)
+    return Observation(
+        waiting=nothing,
+        in_flight=nothing,
+        busy=nothing,
+        idle=nothing,
+        arrival_rate=nothing,
+        burstiness=nothing,
+        mean_duration=nothing,
+        startup=nothing,
+        fleet=fleet,
+    )
