@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from common.logs import get
 from scaler.external.answers import Answer
 from scaler.external.metrics import Objects, ObjectState
 from scaler.external.triggers import Reference
 
+_NAME = 253
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _log = get("external-scaler.access")
 
 
@@ -34,12 +38,18 @@ class Notes:
         if self._news(state, method, answer.active):
             self._line(method, ref, metric, "OK", answer.reason, active=answer.active)
 
+    def spec(self, method: str, ref: Reference, metric: str, target_size: float) -> None:
+        """A spec was answered; it says nothing new unless its metadata are new."""
+        if self._mode == "all":
+            self._line(method, ref, metric, "OK", f"{target_size:g} for each replica")
+
     def refused(self, method: str, ref: Reference, metric: str, code: str, reason: str) -> None:
         """A call ended in an error; `metric` is empty where the metadata did not say."""
-        state = self._objects.state((ref.namespace, ref.name, metric)) if metric else None
+        state = self._objects.state((ref.namespace[:_NAME], ref.name[:_NAME], metric))
         if state is not None:
             state.known = False
-        if self._news(state, method, (code, reason)):
+        # Ages and counts in a reason change all the time.
+        if self._news(state, method, (code, _NUMBER.sub("#", reason))):
             self._line(method, ref, metric, code, reason)
 
     def _news(self, state: ObjectState | None, method: str, saying: object) -> bool:
@@ -56,8 +66,8 @@ class Notes:
         write(
             "call",
             method=method,
-            namespace=ref.namespace[:253],
-            scaled_object=ref.name[:253],
+            namespace=ref.namespace[:_NAME],
+            scaled_object=ref.name[:_NAME],
             metric=metric,
             code=code,
             reason=reason,

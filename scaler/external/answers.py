@@ -51,8 +51,8 @@ def of_target(trigger: Trigger, decisions: Decisions, *, now: float, max_age_s: 
 
 def check_target(name: str, decisions: Decisions) -> None:
     """Raises InvalidInputError when the configuration has no target `name`."""
-    names = sorted(decisions.names())
-    if name not in names:
+    if name not in decisions.names():
+        names = sorted(decisions.names())
         shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
         raise InvalidInputError("target", name, f"a configured target: {shown or '(none)'}")
 

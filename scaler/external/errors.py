@@ -11,6 +11,10 @@ class UnknownValueError(CallError):
     """There is no value now, for the reason given: never to be answered as 0."""
 
 
+class TooSlowError(UnknownValueError):
+    """Prometheus did not answer in time."""
+
+
 class NotAllowedError(CallError):
     """The operator's settings forbid this trigger."""
 

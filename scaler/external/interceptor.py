@@ -149,4 +149,4 @@ def _code_of(context: Any, error: BaseException) -> grpc.StatusCode:
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
         return grpc.StatusCode.CANCELLED
     _log.error("call failed", error=repr(error), exc_info=error)
-    return grpc.StatusCode.INTERNAL
+    return grpc.StatusCode.UNKNOWN

@@ -10,7 +10,7 @@ import aiohttp
 
 from common.errors import shorten
 from common.logs import without_credentials
-from scaler.external.errors import UnknownValueError
+from scaler.external.errors import TooSlowError, UnknownValueError
 
 # Kubernetes counts in thousandths in 64 bits: nothing larger arrives as what it is.
 _LARGEST = 9.2e15
@@ -61,9 +61,7 @@ class Prometheus:
                 body = await self._read(answer)
                 status = answer.status
         except TimeoutError:
-            raise UnknownValueError(
-                f"Prometheus did not answer within {self._timeout_s:g} s"
-            ) from None
+            raise TooSlowError(f"Prometheus did not answer within {self._timeout_s:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UnknownValueError(
                 f"Prometheus did not answer: {shorten(str(error) or type(error).__name__, 200)}"

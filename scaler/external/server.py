@@ -138,6 +138,8 @@ class ExternalScalerServer:
             stream_tick_s=min(settings.grpc_stream_tick_s, settings.grpc_tick_s),
             max_queries=settings.grpc_max_queries,
             max_parallel=settings.grpc_max_upstream,
+            # Between the two, so that a value can still be held before the deadline.
+            patience_s=(settings.grpc_query_timeout_s + settings.grpc_deadline_s) / 2,
             report=self._metrics.report,
         )
 

@@ -83,9 +83,11 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
     ) -> pb.GetMetricSpecResponse:
         """The metric and its target size; from the metadata alone."""
         try:
-            return _spec(self._triggers.of(request))
+            trigger = self._triggers.of(request)
         except _KNOWN_ERRORS as error:
             await self._refuse("GetMetricSpec", request, "", error, context)
+        self._notes.spec("GetMetricSpec", request, trigger.name, trigger.target_size)
+        return _spec(trigger)
 
     @override
     async def GetMetrics(
@@ -144,6 +146,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         try:
             trigger = self._triggers.of(request)
             with self._streams.open(method) as stream:
+                self._notes.spec(method, request, trigger.name, trigger.target_size)
                 yield _spec(trigger)
                 while not self._streams.over(stream):
                     await stream.wait(stream.end)
@@ -156,7 +159,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
             return of_target(
                 trigger, self._decisions, now=self._clock(), max_age_s=self._decision_max_age_s
             )
-        outcomes = {query: await self._upstream.get(query) for query in trigger.value_queries}
+        outcomes = await self._upstream.get_all(trigger.value_queries)
         return of_queries(trigger, outcomes, now=self._clock())
 
     async def _read_or_none(

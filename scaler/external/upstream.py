@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from common.logs import get
-from scaler.external.errors import LimitError, UnknownValueError
+from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
 
 _IDLE_S = 600.0
 _log = get("external-scaler")
@@ -73,6 +73,7 @@ class Upstream:
         stream_tick_s: float,
         max_queries: int,
         max_parallel: int,
+        patience_s: float,
         report: Report,
     ) -> None:
         self._source = source
@@ -80,6 +81,7 @@ class Upstream:
         self._tick_s = tick_s
         self._stream_tick_s = stream_tick_s
         self._max_queries = max_queries
+        self._patience_s = patience_s
         self._report = report
         self._entries: dict[str, _Entry] = {}
         # Queries that did not come back in time last time share a quarter of the places, so
@@ -91,14 +93,27 @@ class Upstream:
         return len(self._entries)
 
     async def get(self, query: str) -> Outcome:
-        """The outcome for the present tick. Raises LimitError when there are too many queries."""
+        """The outcome for the present tick; missing when it does not come in `patience_s`.
+
+        Raises LimitError when there are too many queries.
+        """
         now = self._clock()
         entry = self._entry(query, now)
         tick = _floor(now, self._tick_s)
         # An outcome of the future is one from before the clock was set back.
         if entry.outcome is not None and tick <= entry.at <= now:
             return entry.outcome
-        return await asyncio.shield(self._fetch(entry, tick))
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await asyncio.shield(self._fetch(entry, tick))
+        except TimeoutError:
+            return Missing(f"no place at Prometheus within {self._patience_s:g} s", entry.last)
+
+    async def get_all(self, queries: tuple[str, ...]) -> dict[str, Outcome]:
+        """The outcome of each. Raises LimitError when there are too many queries."""
+        if len(queries) == 1:
+            return {queries[0]: await self.get(queries[0])}
+        return dict(zip(queries, await asyncio.gather(*map(self.get, queries)), strict=True))
 
     def known(self, query: str) -> Outcome | None:
         """The outcome at hand, without asking; None when there was none yet."""
@@ -164,21 +179,20 @@ class Upstream:
     async def _outcome(self, entry: _Entry, tick: float) -> Outcome:
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        kind = "ok"
+        kind, slow = "ok", False
         try:
             entry.last = Sample(await self._source.number(entry.query, tick), tick)
             return entry.last
         except UnknownValueError as error:
-            kind = "unknown"
+            kind, slow = "unknown", isinstance(error, TooSlowError)
             return Missing(str(error), entry.last)
         except Exception as error:
             kind = "failed"
             _log.error("query failed", query=entry.query, error=repr(error))
             return Missing(f"internal error: {type(error).__name__}", entry.last)
         finally:
-            took = loop.time() - begun
-            entry.slow = took > 1.0 and kind != "ok"
-            self._report(kind, took)
+            entry.slow = slow
+            self._report(kind, loop.time() - begun)
 
 
 def _floor(now: float, step: float) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from scaler.external import upstream as module
-from scaler.external.errors import LimitError, UnknownValueError
+from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
 from scaler.external.prometheus import parse
 from scaler.external.upstream import Missing, Sample, Upstream
 
@@ -52,6 +52,7 @@ def run(body: Body, *, max_queries: int = 10, max_parallel: int = 4) -> Source:
             stream_tick_s=1,
             max_queries=max_queries,
             max_parallel=max_parallel,
+            patience_s=0.2,
             report=lambda outcome, seconds: None,
         )
         await asyncio.wait_for(body(source, clock, shared), 10)
@@ -111,6 +112,43 @@ def test_who_gives_up_leaves_the_query_to_the_others() -> None:
         assert await second == Sample(1.0, 1_000.0)
 
     assert run(body).asked.total() == 1
+
+
+def test_who_gets_no_place_in_time_hears_of_the_last_value() -> None:
+    async def body(source: Source, clock: Clock, shared: Upstream) -> None:
+        last = await shared.get("a")
+        clock.now += 5
+        source.held = {name: asyncio.Event() for name in ("b", "c", "d")}
+        hung = [asyncio.create_task(shared.get(name)) for name in source.held]
+        await asyncio.sleep(0)
+        outcome = await shared.get("a")
+        assert isinstance(outcome, Missing)
+        assert outcome.last == last
+        assert "no place at Prometheus within 0.2 s" in outcome.reason
+        for event in source.held.values():
+            event.set()
+        await asyncio.gather(*hung)
+        assert await shared.get("a") == Sample(1.0, 1_005.0)
+
+    run(body, max_parallel=4)
+
+
+def test_the_slow_leave_room_for_the_others() -> None:
+    async def body(source: Source, clock: Clock, shared: Upstream) -> None:
+        source.value = TooSlowError("no answer")
+        names = [f"slow{n}" for n in range(8)]
+        await shared.get_all(tuple(names))
+        source.value = 1.0
+        clock.now += 5
+        source.held = {name: asyncio.Event() for name in names}
+        hung = [asyncio.create_task(shared.get(name)) for name in names]
+        await asyncio.sleep(0)
+        assert await shared.get("other") == Sample(1.0, 1_005.0)
+        for event in source.held.values():
+            event.set()
+        await asyncio.gather(*hung)
+
+    run(body, max_parallel=4)
 
 
 def test_streams_are_woken_by_fresh_outcomes_while_they_watch() -> None:
