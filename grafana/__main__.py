@@ -1,0 +1,5 @@
+"""`python -m grafana` writes the dashboards' JSON."""
+
+from grafana.build import write
+
+write()
