@@ -81,10 +81,9 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
     if not (isinstance(waiting, Known) and isinstance(in_flight, Known)):
         return replace(memory, busy=known_busy)
     demand = waiting.value + in_flight.value
-    startup = startup_of(observation, target)
     tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
     age = max(waiting.age_s, in_flight.age_s)
-    horizon = startup + tick + age
+    horizon = startup_of(observation, target) + tick + age
     wanted = ceil(
         demand + headroom(observation, target, horizon) - relief(observation, target, horizon)
     )
@@ -96,7 +95,7 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
     return replace(
         memory,
         busy=known_busy,
-        wanted=push(memory.wanted, now, wanted, keep_idle_for(startup)),
+        wanted=push(memory.wanted, now, wanted, keep_idle_for(horizon)),
         hours=hours,
         outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
     )
@@ -136,15 +135,15 @@ def startup_of(observation: Observation, target: Target) -> float:
     return max(signal.value, 0.0) if isinstance(signal, Known) else target.startup_seconds
 
 
-def keep_idle_for(startup_s: float) -> float:
+def keep_idle_for(horizon_s: float) -> float:
     """τ: seconds of idling after which a worker is let go.
 
-    Stopping and starting again costs S. Not knowing the future, the best that can be done about
-    it is to idle for a random time of mean S/(e−1) = 0.58·S (Karlin, Manasse, McGeoch and Owicki,
-    "Competitive randomized algorithms for nonuniform problems"). Many workers make the mean as
-    good as the random time, and replays of real traces agree; docs/policy.md.
+    Stopping one and having it again costs the horizon h: start-up, tick and age of the data.
+    Not knowing the future, one does best to idle for a random time of mean h/(e−1) = 0.58·h
+    (Karlin, Manasse, McGeoch and Owicki, "Competitive randomized algorithms for non-uniform
+    problems"). The mean serves as well here, as replays of real traces show; docs/policy.md.
     """
-    return startup_s / (e - 1.0)
+    return horizon_s / (e - 1.0)
 
 
 def headroom(observation: Observation, target: Target, horizon_s: float) -> float:

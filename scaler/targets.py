@@ -153,8 +153,9 @@ class Knobs(Settings):
     """How far the target may move within any minute; None is no limit."""
     schedules: Annotated[tuple[Schedule, ...], Field(max_length=100)] = ()
     """Recurring windows that raise the minimum or set the maximum."""
-    forecast: bool = True
-    """Raise the floor to the same hour of yesterday and last week, while that has proved good."""
+    forecast: bool = False
+    """Raise the floor to the mean of the same hour yesterday and last week, while that beats
+    "as in the hour before". Pays where starting a worker takes minutes; docs/policy.md."""
     fallback: Fallback = Fallback.HOLD
     fallback_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     """Seconds of unknown signals after which `fallback` rules."""

@@ -105,7 +105,7 @@ def simulate(
     headroom: Annotated[
         float | None, typer.Option(min=0, help="Spare capacity in deviations; over priority.")
     ] = None,
-    forecast: Annotated[bool, typer.Option(help="Let our policy use its forecast.")] = True,
+    forecast: Annotated[bool, typer.Option(help="Let our policy use its forecast.")] = False,
     keda_value: Annotated[float, typer.Option(min=0.01, help="Jobs per replica.")] = 1.0,
     keda_window: Annotated[float, typer.Option(min=0, help="Its scale-down window.")] = 300.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds that the plan's worker gets.")] = 10,

@@ -29,7 +29,7 @@ def ours(
     priority: Priority = Priority.BALANCED,
     wait_weight: float | None = None,
     headroom: float | None = None,
-    forecast: bool = True,
+    forecast: bool = False,
     tick_s: float = TICK_S,
 ) -> Policy:
     """Our policy with one setting of its knobs."""

@@ -52,7 +52,7 @@ class World(Signals, Orchestrator):
             arrival_rate=unknown,
             burstiness=unknown,
             mean_duration=unknown,
-            startup=known(2.0),
+            startup=known(10.0),
             fleet=None,
         )
 
