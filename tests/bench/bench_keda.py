@@ -31,6 +31,7 @@ import psutil
 from prometheus_client import CollectorRegistry
 
 from common.logs import configure
+from common.settings import load
 from demo.processes import free_ports
 from protos import externalscaler_pb2 as pb
 from scaler.external.decisions import DecidedTarget
@@ -163,7 +164,8 @@ class NoDecisions:
 
 def serve_scaler(prometheus_url: str) -> None:
     configure("scaler")
-    settings = ExternalScalerSettings(grpc_host="127.0.0.1", grpc_port=0, grpc_max_objects=OBJECTS)
+    here = {"grpc_host": "127.0.0.1", "grpc_port": 0, "grpc_max_objects": OBJECTS}
+    settings = load(ExternalScalerSettings, base=here)
     server = ExternalScalerServer(
         settings, NoDecisions(), prometheus_url, CollectorRegistry()
     ).start()
