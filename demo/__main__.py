@@ -32,6 +32,8 @@ JOBS = ROOT / "demo/jobs"
 _LOOK_EVERY_S = 0.3
 _BURST_LIMIT_S = 240.0
 _REST_LIMIT_S = 90.0
+# By then Prometheus has seen the end too, and the plot shows it.
+_SCRAPED_S = 4.0
 
 
 def main() -> int:
@@ -84,6 +86,7 @@ class Demo:
         with view.shown():
             self._until(view, lambda: self._watch.all_ended, _BURST_LIMIT_S)
             self._until(view, lambda: self._watch.at_rest, _REST_LIMIT_S)
+        time.sleep(_SCRAPED_S)
         picture = self._stack.folder / "burst.png"
         plot.draw(self._prometheus, TARGET, started, time.time(), picture)
         self._report(picture)
