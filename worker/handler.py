@@ -117,8 +117,8 @@ class Handler:
             return
         if self._held_elsewhere(job.job_id):
             raise SupersededError(f"{job.job_id} is in another worker's hands")
-        self._claim(job.job_id)
         self._show(job.job_id, "starting")
+        self._claim(job.job_id)
         self._count_start(attempt.delivery)
         _log.info("job taken", attempt=attempt.delivery.attempt + 1)
         self._announce(attempt, self._make(job))
@@ -283,6 +283,8 @@ class Handler:
 
     def _claim(self, job_id: str) -> None:
         worker = self._settings.worker_id
+        # A claim counts only while its holder's record names the job, so that goes first.
+        self._ask(lambda ledger: ledger.put_worker(self._presence.record))
         self._presence.hold(
             self._ask(lambda ledger: ledger.claim(job_id, worker, ttl_s=CLAIM_TTL_S))
         )

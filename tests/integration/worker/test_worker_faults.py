@@ -1,0 +1,274 @@
+"""Workers keep every job whole while broker, ledger, network or the workers themselves fail."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from common.records import Outcome
+from demo.stack import Stack
+from tests.support.fault_proxy import FaultProxy
+from tests.support.worker_fleet import Fleet, body, eventually
+from worker.storage import is_whole_mp4
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack that may be broken."""
+    with Stack(tmp_path / "stack") as stack:
+        yield stack.start("redis", "rabbitmq")
+
+
+@pytest.fixture
+def own(own_stack: Stack, small_video: Path, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(own_stack, tmp_path, small_video)
+    yield fleet
+    fleet.stop()
+
+
+def restart(stack: Stack, name: str, sig: signal.Signals = signal.SIGTERM) -> None:
+    part = stack.parts[name]
+    part.stop(30, sig)
+    part.start().wait_ready()
+
+
+def done_count(fleet: Fleet) -> int:
+    (counters,) = [c for c in fleet.ledger.counters() if c.queue == fleet.job_queue]
+    return counters.outcomes.get(Outcome.DONE, 0)
+
+
+def leftover_receipts(fleet: Fleet) -> list[str]:
+    import requests
+
+    url = f"{fleet.stack.management_url}/api/queues?columns=name"
+    names = [q["name"] for q in requests.get(url, auth=("guest", "guest"), timeout=10).json()]
+    return [name for name in names if name.startswith(f"{fleet.job_queue}.receipt.")]
+
+
+def test_a_killed_workers_job_is_finished_by_another_and_announced_once(fleet: Fleet) -> None:
+    fleet.start("w1")
+    fleet.ready("w1")
+    job = fleet.submit("sleep 4")
+    eventually(lambda: fleet.renders(job))
+    fleet.start("w2")
+    fleet.ready("w2")
+    fleet.signal("w1", signal.SIGKILL)
+    eventually(lambda: fleet.status(job) == "done", within_s=60)
+    assert fleet.announced() == [job]
+    assert fleet.renders(job) == 2
+
+
+def test_a_result_that_is_whole_is_announced_and_not_rendered_again(fleet: Fleet) -> None:
+    fleet.output.mkdir()
+    whole, torn = "job-whole", "job-torn"
+    content = fleet.video.read_bytes()
+    (fleet.output / f"{whole}.mp4").write_bytes(content)
+    (fleet.output / f"{torn}.mp4").write_bytes(content[:-500])
+    fleet.start()
+    fleet.ready()
+    fleet.submit("fast", whole)
+    fleet.submit("fast", torn)
+    eventually(lambda: fleet.status(whole) == fleet.status(torn) == "done")
+    assert sorted(fleet.announced()) == [torn, whole]
+    assert fleet.renders(whole) == 0
+    assert fleet.renders(torn) == 1
+
+
+def test_a_second_worker_waits_for_the_first_and_its_result(fleet: Fleet) -> None:
+    for name in ("w1", "w2"):
+        fleet.start(name)
+        fleet.ready(name)
+    job = fleet.submit("sleep 3")
+    eventually(lambda: fleet.renders(job))
+    fleet.submit("sleep 3", job)  # the same order twice, as after a partition
+    eventually(lambda: fleet.status(job) == "done", within_s=60)
+    eventually(
+        lambda: all(w.job_id is None for w in fleet.ledger.workers() if w.queue == fleet.job_queue)
+    )
+    time.sleep(6)  # the put-off copy has come back by then
+    eventually(lambda: fleet.depth(fleet.job_queue) == 0)
+    assert fleet.announced() == [job]
+    assert fleet.renders(job) == 1
+
+
+def test_a_broker_restart_in_mid_render_does_not_waste_the_render(own: Fleet) -> None:
+    own.start()
+    own.ready()
+    job = own.submit("sleep 20")
+    eventually(lambda: own.renders(job))
+    restart(own.stack, "rabbitmq")
+    assert own.status(job) == "rendering"
+    eventually(lambda: own.status(job) == "done", within_s=90)
+    assert own.announced() == [job]
+    assert own.renders(job) == 1
+
+
+def test_a_broker_that_seems_to_be_there_and_is_not(own: Fleet) -> None:
+    """A network that swallows everything: the broker hands the job to another worker."""
+    with FaultProxy(own.stack.amqp_port) as proxy:
+        through = f"amqp://guest:guest@127.0.0.1:{proxy.port}/"
+        own.start("w1", RABBIT_URL=through, AMQP_HEARTBEAT="2")
+        own.ready("w1")
+        job = own.submit("sleep 15")
+        eventually(lambda: own.renders(job))
+        own.start("w2")
+        own.ready("w2")
+        proxy.freeze()
+        eventually(lambda: own.status(job) == "done", within_s=90)
+        proxy.thaw()
+        eventually(lambda: own.depth(own.job_queue) == 0 and own.status(job) == "done")
+        time.sleep(6)
+    assert own.announced() == [job]
+    assert own.renders(job) == 1  # the second worker put it off until the first one's was there
+
+
+def test_heartbeats_go_on_through_a_long_render(fleet: Fleet) -> None:
+    """Thirty heartbeat intervals; the broker gives up after two."""
+    fleet.start(AMQP_HEARTBEAT="1")
+    fleet.ready()
+    job = fleet.submit("sleep 30")
+    eventually(lambda: fleet.status(job) == "done", within_s=60)
+    assert fleet.renders(job) == 1
+    assert not [e for e in fleet.events("w1") if e["event"] == "broker away"]
+
+
+def test_with_the_ledger_away_jobs_go_on_and_are_counted_once_later(own: Fleet) -> None:
+    own.start()
+    own.ready()
+    before = own.submit("fast")
+    eventually(lambda: own.status(before) == "done")
+    own.stack.parts["redis"].stop()
+    jobs = [own.submit("fast") for _ in range(5)]
+    announced: list[str] = []
+
+    def all_announced() -> bool:
+        announced.extend(own.announced())
+        return len(announced) >= 6
+
+    eventually(all_announced, within_s=60)
+    assert sorted(announced) == sorted([before, *jobs])
+    own.stack.parts["redis"].start().wait_ready()
+    eventually(lambda: done_count(own) == 6)
+    assert {own.status(job) for job in jobs} == {"done"}
+    time.sleep(1)
+    assert done_count(own) == 6
+
+
+def test_a_publish_whose_confirmation_was_lost_is_not_made_again(fleet: Fleet) -> None:
+    """A worker that died between publishing and acknowledging leaves a receipt behind."""
+    job = "job-receipt"
+    receipt = f"{fleet.job_queue}.receipt.{job}.order1.0.0"
+    with fleet.channel() as channel:
+        channel.queue_declare(receipt, durable=True, arguments={"x-expires": 86_400_000})
+        headers = {"x-outcome": "done", "BCC": [receipt]}
+        properties = pika.BasicProperties(headers=headers, message_id=job, delivery_mode=2)
+        done = json.dumps({"job_id": job, "title": "fast", "storage_path": "x"}).encode()
+        channel.basic_publish("", fleet.result_queue, done, properties)
+        channel.basic_publish(
+            "", fleet.job_queue, body(job), pika.BasicProperties(message_id="order1")
+        )
+        channel.basic_get(fleet.job_queue)  # the first worker had it
+    fleet.start()
+    fleet.ready()
+    eventually(lambda: fleet.status(job) == "done")
+    eventually(lambda: done_count(fleet) == 1)
+    assert fleet.announced() == [job]
+    assert fleet.renders(job) == 0
+    eventually(lambda: not leftover_receipts(fleet))
+
+
+@pytest.mark.timeout(330)
+def test_storm(own: Fleet) -> None:
+    """300 jobs, 6 workers; workers, broker, ledger and network fail over and over."""
+    seed = random.randrange(10**6)
+    sys.stdout.write(f"storm seed: {seed}\n")
+    rng = random.Random(seed)
+    jobs = [f"storm-{n:03d}" for n in range(300)]
+    with own.channel() as channel:
+        for job in jobs:
+            raw = body(job, f"sleep {rng.uniform(0.2, 1.2):.2f}")
+            channel.basic_publish("", own.job_queue, raw, pika.BasicProperties(delivery_mode=2))
+    with FaultProxy(own.stack.amqp_port) as proxy:
+        storm = Storm(own, proxy, rng)
+        storm.rage()
+        storm.calm()
+    announced = Counter(own.announced())
+    assert sorted(announced) == jobs
+    assert [job for job, times in announced.items() if times != 1] == []
+    for job in jobs:
+        with (own.output / f"{job}.mp4").open("rb") as file:
+            assert is_whole_mp4(file, (own.output / f"{job}.mp4").stat().st_size)
+        assert own.status(job) == "done"
+    assert own.take(f"{own.job_queue}.dead") == []
+    assert storm.kills >= 10
+    renders = sum(map(own.renders, jobs))
+    sys.stdout.write(f"kills: {storm.kills}; renders: {renders}\n")
+
+
+class Storm:
+    """What goes wrong, and when."""
+
+    def __init__(self, fleet: Fleet, proxy: FaultProxy, rng: random.Random) -> None:
+        self._fleet = fleet
+        self._proxy = proxy
+        self._rng = rng
+        self.kills = 0
+        self._names = [self._start() for _ in range(6)]
+
+    def rage(self) -> None:
+        """Until most jobs are done: a kill every few seconds, the rest at its time."""
+        stack, began = self._fleet.stack, time.monotonic()
+        events: list[tuple[float, Any]] = [
+            (15, lambda: restart(stack, "rabbitmq")),
+            (30, lambda: restart(stack, "redis")),
+            (45, lambda: self._proxy.cut(self._rng)),
+            (50, lambda: restart(stack, "rabbitmq", signal.SIGTERM)),
+            (75, lambda: self._proxy.cut(self._rng)),
+        ]
+        while events or self._left() > 30:
+            assert time.monotonic() - began < 200, "the storm does not end"
+            time.sleep(self._rng.uniform(1, 4))
+            self._kill()
+            while events and time.monotonic() - began > events[0][0]:
+                events.pop(0)[1]()
+
+    def calm(self) -> None:
+        """Until nothing is left to do."""
+        eventually(lambda: self._left() == 0, within_s=100, every_s=0.5, what="all done")
+        eventually(self._idle, within_s=60, every_s=0.5, what="all idle")
+
+    def _left(self) -> int:
+        try:
+            return 300 - self._fleet.depth(self._fleet.result_queue)
+        except pika.exceptions.AMQPError:
+            return 300
+
+    def _idle(self) -> bool:
+        alive = [w for w in self._fleet.ledger.workers() if w.id in self._names]
+        queues = ("", ".retry.5", ".retry.20")
+        waiting = sum(self._fleet.depth(self._fleet.job_queue + suffix) for suffix in queues)
+        return waiting == 0 and len(alive) == 6 and not any(w.has_job for w in alive)
+
+    def _kill(self) -> None:
+        index = self._rng.randrange(len(self._names))
+        self._fleet.signal(self._names[index], signal.SIGKILL)
+        self._fleet.processes[self._names[index]].wait()
+        self.kills += 1
+        self._names[index] = self._start()
+
+    def _start(self) -> str:
+        name = f"s{len(self._fleet.processes)}"
+        url = f"amqp://guest:guest@127.0.0.1:{self._proxy.port}/"
+        return self._fleet.start(name, RABBIT_URL=url)
