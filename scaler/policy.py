@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from math import ceil, e, exp, sqrt
+from math import ceil, e, exp, inf, sqrt
 from typing import NamedTuple
 
 from scaler.decision import DOWN, HOLD, NONE, UP, Decision, Memory, Pause
@@ -102,21 +102,29 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
 
 
 def rebuild(
-    samples: Iterable[tuple[float, Observation]], target: Target, *, last: Memory | None = None
+    samples: Iterable[tuple[float, Observation]],
+    target: Target,
+    *,
+    last: Memory | None = None,
+    decided: Iterable[tuple[float, int]] = (),
 ) -> Memory:
     """The memory that deciding at each (time, observation), oldest first, would have left.
 
-    `last` is what was kept of an earlier time, if anything; samples of before it are passed by.
-    The number decided last is not among the samples: it is `last`'s.
+    `last` is what was kept of an earlier time, if anything; what is older is passed by.
+    `decided` are the numbers that were decided then, with their times, oldest first.
     """
     memory = last or Memory()
+    since = -inf if memory.at is None else memory.at
     for at, observation in samples:
-        if memory.at is not None and at <= memory.at:
-            continue
-        memory = replace(remember(observation, memory, target, at), at=at)
-        if _unknown(observation, target) is None:
-            memory = replace(memory, known_at=at)
-    return memory
+        if at > since:
+            memory = replace(remember(observation, memory, target, at), at=at)
+            if _unknown(observation, target) is None:
+                memory = replace(memory, known_at=at)
+    seen_at = memory.at
+    for at, number in decided:
+        if at > since:
+            memory = _moved(memory, number, target, at)
+    return memory if seen_at is None else replace(memory, at=seen_at)
 
 
 def pause(memory: Memory, reason: str, until: float | None) -> Memory:

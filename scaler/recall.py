@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from common.logs import get
 from scaler.decision import Memory
 from scaler.observation import Known, Observation, Signal, Unknown
@@ -13,6 +15,16 @@ _log = get("recall")
 _STEP_S = 1.0
 # The longest that a range query of one-second steps may span: 11,000 points is Prometheus' limit.
 _LONGEST_S = 3600.0
+
+_RECORDED = {
+    "waiting": "queue:jobs_waiting:max",
+    "in_flight": "queue:jobs_in_flight:max",
+    "rate5m": "queue:job_arrivals:rate5m",
+    "rate10m": "queue:job_arrivals:rate10m",
+    "burstiness": "queue:job_arrivals:dispersion10m",
+    "mean_duration": "queue:job_duration_seconds:mean1h",
+    "startup": "queue:worker_startup_seconds:mean1h",
+}
 
 
 class Recall:
@@ -34,37 +46,45 @@ class Recall:
             return last or Memory()
 
     def _rebuilt(self, target: Target, last: Memory | None, now: float) -> Memory:
-        span_s = min(_LONGEST_S, 2 * keep_idle_for(target.startup_seconds) + 300)
-        start = now - span_s
-        where = f"queue={quoted(target.queue)}"
-        waiting = self._series(f"max(queue:jobs_waiting:max{{{where}}})", start, now)
-        flight = self._series(f"max(queue:jobs_in_flight:max{{{where}}})", start, now)
+        start = now - min(_LONGEST_S, 2 * keep_idle_for(target.startup_seconds) + 300)
+        if last is not None and last.at is not None:
+            start = max(start, last.at)
+        queue = f"{{queue={quoted(target.queue)}}}"
+        series = {
+            name: self._series(f"max({query}{queue})", start, now)
+            for name, query in _RECORDED.items()
+        }
         decided = self._series(
             f"max(autoscaler_target_replicas{{target={quoted(target.name)}}})", start, now
         )
-        if last is None and decided:
-            last = Memory(at=max(decided), target=int(decided[max(decided)]))
-        samples = [
-            (at, _observation(waiting[at], flight[at])) for at in sorted(waiting) if at in flight
-        ]
-        return rebuild(samples, target, last=last)
+        return rebuild(
+            [(at, _observation(series, at)) for at in sorted(series["waiting"])],
+            target,
+            last=last,
+            decided=[(at, int(decided[at])) for at in sorted(decided)],
+        )
 
     def _series(self, query: str, start: float, end: float) -> dict[float, float]:
         found = self._prometheus.matrix(query, start, end, _STEP_S)
         return dict(found[0][1]) if found else {}
 
 
-def _observation(waiting: float, in_flight: float) -> Observation:
-    unknown: Signal = Unknown("not recalled", "")
-    flight = Known(in_flight, 0.0, "")
+def _observation(series: Mapping[str, Mapping[float, float]], at: float) -> Observation:
+    """What was known at that time; the orchestrator's part is not recorded."""
+
+    def signal(name: str) -> Signal:
+        value = series[name].get(at)
+        return Unknown("not recorded", "") if value is None else Known(value, 0.0, "")
+
+    rates = [series[name][at] for name in ("rate5m", "rate10m") if at in series[name]]
     return Observation(
-        waiting=Known(waiting, 0.0, ""),
-        in_flight=flight,
-        busy=flight,
-        idle=unknown,
-        arrival_rate=unknown,
-        burstiness=unknown,
-        mean_duration=unknown,
-        startup=unknown,
+        waiting=signal("waiting"),
+        in_flight=signal("in_flight"),
+        busy=signal("in_flight"),
+        idle=Unknown("not recalled", ""),
+        arrival_rate=Known(max(rates), 0.0, "") if rates else Unknown("not recorded", ""),
+        burstiness=signal("burstiness"),
+        mean_duration=signal("mean_duration"),
+        startup=signal("startup"),
         fleet=None,
     )
