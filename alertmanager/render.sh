@@ -14,6 +14,7 @@
 #   ALERT_TIME_ZONE   of the working hours, Mon to Fri 08:00 to 18:00 (UTC)
 #   ALERT_RUNBOOKS    prefix that makes links of the runbooks' paths (none)
 #   ALERT_GROUP_WAIT  how long inhibition may settle before the first notification (15s)
+#   ALERT_GROUP_INTERVAL  how long until news of the same group, also that it is over (1m)
 #   ALERT_TEMPLATES   the folder of the templates (templates beside this script)
 # Needs nothing but a POSIX shell, so that it runs in the official image.
 set -eu
@@ -134,6 +135,7 @@ if has smtp_password; then
 fi
 zone=$(quoted ALERT_TIME_ZONE "${ALERT_TIME_ZONE:-UTC}")
 group_wait=$(quoted ALERT_GROUP_WAIT "${ALERT_GROUP_WAIT:-15s}")
+group_interval=$(quoted ALERT_GROUP_INTERVAL "${ALERT_GROUP_INTERVAL:-1m}")
 shipped=$(quoted ALERT_TEMPLATES "$templates/*.tmpl")
 own=$(quoted CONFIG "$config.*.tmpl")
 
@@ -156,7 +158,7 @@ route:
   receiver: warning
   group_by: [alertname, service, queue, target]
   group_wait: $group_wait
-  group_interval: 1m
+  group_interval: $group_interval
   repeat_interval: 4h
   routes:
     # Always firing: its silence is the alarm.

@@ -109,7 +109,10 @@ def test_every_family_is_of_the_catalogue() -> None:
 
 
 def test_a_source_that_failed_is_down() -> None:
-    readings = {"amqp": Reading(None, "no answer", 0.5), "ledger": Reading([], "", 0.2)}
+    readings: dict[str, Reading[Any]] = {
+        "amqp": Reading(None, "no answer", 0.5),
+        "ledger": Reading([], "", 0.2),
+    }
     found = samples(source_families(readings))
     assert found[("autoscaler_source_up", (("source", "amqp"),))] == 0
     assert found[("autoscaler_source_up", (("source", "ledger"),))] == 1
