@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         read_alert_settings(given.alert_thresholds_config_path)
-        exporter = Exporter(given, _ledger(given), _management(given))
+        exporter = connected(given)
         server = Server(given, routes(exporter, given.scrape_timeout), name="exporter")
     except ConfigError as error:
         sys.stderr.write(f"invalid configuration: {error}\n")
@@ -79,6 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stop.wait()
     exporter.close()
     return 0
+
+
+def connected(given: ExporterSettings) -> Exporter:
+    """An exporter of what the settings name. Raises ConfigError."""
+    return Exporter(given, _ledger(given), _management(given))
 
 
 def _ledger(given: ExporterSettings) -> Ledger:

@@ -15,11 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from common.http import Server
-from common.ledger import Ledger
 from demo.stack import Stack
-from exporter.__main__ import settings
-from exporter.collector import Exporter
-from exporter.management import Management
+from exporter.__main__ import connected, settings
 from exporter.pages import routes
 
 Labels = dict[str, str]
@@ -96,11 +93,7 @@ def exporter_for(stack: Stack, **variables: str) -> Iterator[Probe]:
             **variables,
         }
     )
-    management = None
-    if given.management_url is not None:
-        management = Management(given.management_url.get_secret_value())
-    ledger = Ledger.connect(given.redis_url.get_secret_value())
-    exporter = Exporter(given, ledger, management)
+    exporter = connected(given)
     with Server(given, routes(exporter, given.scrape_timeout), name="exporter") as server:
         exporter.start()
         try:
