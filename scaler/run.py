@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +26,8 @@ from scaler.external.settings import ExternalScalerSettings
 from scaler.history import History
 from scaler.metrics import ScalerMetrics
 from scaler.orchestrators import create
+from scaler.orchestrators.base import WorkerSeen
+from scaler.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.promql import Prometheus
 from scaler.recall import Recall
 from scaler.signals import Signals
@@ -58,6 +60,7 @@ def run(config_path: Path | None) -> int:
     with ExitStack() as stack:
         controller = or_exit(lambda: _controller(config, settings, stack))
         or_exit(lambda: _serve(config, http, grpc, controller, stack))
+        or_exit(lambda: _tend_pods(controller, stack))
         controller.run(config.scaling.metrics_collection_interval, stop)
         _log.info("leaving; the fleet stays as it is")
     return 0
@@ -111,6 +114,21 @@ def _serve(
     )
     external.start()
     stack.callback(external.stop)
+
+
+def _tend_pods(controller: Controller, stack: ExitStack) -> None:
+    settings = load(PodDeletionCostSettings)
+    if not settings.pod_deletion_cost:
+        return
+
+    def workers() -> Iterator[WorkerSeen]:
+        for target in controller.targets:
+            yield from controller.workers(target.name)
+
+    keeper = PodDeletionCost(
+        Pods(settings), workers, interval_s=settings.pod_deletion_cost_interval_s
+    )
+    stack.callback(keeper.start().stop)
 
 
 def _progress_check(controller: Controller, interval_s: float) -> Callable[[], str | None]:

@@ -184,11 +184,15 @@ class ExternalScalerServer:
 
 
 def _options(settings: ExternalScalerSettings) -> list[tuple[str, int]]:
+    most = settings.grpc_max_streams + settings.grpc_max_calls
     options = [
         # Two servers on one port would answer in turn, and nobody would know.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.grpc_max_metadata_bytes + 8_192),
-        ("grpc.max_concurrent_streams", settings.grpc_max_streams + settings.grpc_max_calls),
+        ("grpc.max_concurrent_streams", most),
+        # Calls that came while this process had no turn wait; by default the core drops them.
+        ("grpc.server.max_pending_requests", most),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * most),
         ("grpc.keepalive_time_ms", _KEEPALIVE_S * 1_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
