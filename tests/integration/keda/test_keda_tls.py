@@ -68,6 +68,7 @@ def test_11_a_client_sees_through_a_strange_server(
         answers(served, certificates.identity())
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1")
 @pytest.mark.parametrize(
     ("version", "accepted"),
     [
