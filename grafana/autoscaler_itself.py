@@ -75,11 +75,11 @@ _SCALER = Row(
                 Query(
                     f"sum by (target) (increase({of_target('autoscaler_scale_errors_total')}[1h]))",
                     "{{target}}",
+                    "until a decision fails for the first time",
                 ),
             ),
             warn_at=1,
             runbook="ScalingFailing",
-            may_be_empty="until a decision fails for the first time",
         ),
         Panel(
             "Time of a cycle",

@@ -184,7 +184,11 @@ _OBJECTIVE = Row(
             "short",
             (
                 Query(recorded("queue:jobs_demand:avg10m"), "{{queue}}: now"),
-                Query(recorded("queue:jobs_demand:forecast"), "{{queue}}: expected"),
+                Query(
+                    recorded("queue:jobs_demand:forecast"),
+                    "{{queue}}: expected",
+                    "until there is a day of history",
+                ),
             ),
         ),
         Panel(
@@ -206,7 +210,9 @@ _OBJECTIVE = Row(
                     "silent: {{queue}}",
                 ),
                 Query(
-                    f"max by (queue) ({of_queue('autoscaler_jobs_parked')})", "parked: {{queue}}"
+                    f"max by (queue) ({of_queue('autoscaler_jobs_parked')})",
+                    "parked: {{queue}}",
+                    "until a job is parked for the first time there is no place for it",
                 ),
             ),
             warn_at=1,

@@ -60,4 +60,4 @@ def panel_queries(variables: Mapping[str, str] | None = None) -> Iterator[PanelQ
                 expr = query.expr
                 for name, value in filled.items():
                     expr = expr.replace(f"${name}", value)
-                yield PanelQuery(dashboard.title, panel.title, expr, panel.may_be_empty)
+                yield PanelQuery(dashboard.title, panel.title, expr, query.may_be_empty)

@@ -54,9 +54,9 @@ _WORKERS = Row(
                 Query(
                     f"max by (worker) ({of_queue('autoscaler_worker_job_progress_ratio')})",
                     "{{worker}}",
+                    "while nobody has a job",
                 ),
             ),
-            may_be_empty="while nobody has a job",
         ),
         Panel(
             "Saturation",

@@ -61,9 +61,9 @@ _QUEUE = Row(
                 Query(
                     f"max by (vhost, queue) ({of_queue('rabbitmq_queue_messages_unacked')})",
                     "{{queue}} in {{vhost}}",
+                    "only where MANAGEMENT_URL is set",
                 ),
             ),
-            may_be_empty="only where MANAGEMENT_URL is set",
         ),
         Panel(
             "Delivered again",
@@ -76,6 +76,7 @@ _QUEUE = Row(
                     f"{of_queue('rabbitmq_queue_messages_redelivered_total')}"
                     "[$__rate_interval])) * 60",
                     "by the broker: {{queue}}",
+                    "only where MANAGEMENT_URL is set and a message was delivered again",
                 ),
                 Query(
                     "max by (queue) (rate("
@@ -83,8 +84,6 @@ _QUEUE = Row(
                     "by the ledger: {{queue}}",
                 ),
             ),
-            may_be_empty="the broker's own count is there only where MANAGEMENT_URL is set and a"
-            " message was delivered again",
             runbook="HeartbeatsLost",
         ),
     ),
@@ -143,11 +142,16 @@ _JOBS = Row(
             "Parked",
             "Jobs that failed for good and wait for a person.",
             "short",
-            (Query(f"max by (queue) ({of_queue('autoscaler_jobs_parked')})", "{{queue}}"),),
+            (
+                Query(
+                    f"max by (queue) ({of_queue('autoscaler_jobs_parked')})",
+                    "{{queue}}",
+                    "until a job is parked for the first time there is no place for it",
+                ),
+            ),
             Kind.NUMBER,
             warn_at=1,
             runbook="JobsParked",
-            may_be_empty="until a job is parked for the first time there is no place for it",
         ),
         Panel(
             "Done today",

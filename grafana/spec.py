@@ -21,6 +21,8 @@ class Query:
 
     expr: str
     legend: str
+    may_be_empty: str = ""
+    """Why it may return nothing when all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,6 @@ class Panel:
     """Where it is bad; above it is shown in red."""
     runbook: str = ""
     """The alert whose runbook helps."""
-    may_be_empty: str = ""
-    """Why its queries may return nothing when all is well."""
     width: int = 12
     """Of 24 columns."""
 
