@@ -29,5 +29,6 @@ END
 printf 'amqp://rabbitreels:%s@rabbitmq:5672/' "$rabbit" | put rabbit_url
 printf 'redis://:%s@redis:6379/0' "$redis" | put redis_url
 random | put gateway_token
+random | put grafana_password
 # Read by the engine's client only, which copies them into the Swarm.
 chmod 600 "$folder"/*

@@ -101,10 +101,12 @@ def load_shell(engine: Engine) -> None:
     """A few megabytes under the name of the base image: this machine's shell and sleep."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as tar:
-        for target, source in {"bin/sh": "/bin/dash", "bin/sleep": "/bin/sleep"}.items():
+        programs = {"bin/sh": "/bin/dash", "bin/sleep": "/bin/sleep"}
+        libraries = {
+            path.lstrip("/"): path for one in programs.values() for path in _libraries(one)
+        }
+        for target, source in {**programs, **libraries}.items():
             tar.add(Path(source).resolve(), target)
-            for library in _libraries(source):
-                tar.add(Path(library).resolve(), library.lstrip("/"))
     file = engine.scratch / "shell.tar"
     file.write_bytes(content.getvalue())
     engine.cli("import", str(file), BASE)

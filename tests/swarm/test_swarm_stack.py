@@ -80,8 +80,9 @@ def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedSt
     for path in videos.values():
         codecs = {stream["codec_name"] for stream in ffprobe(path)}
         assert codecs == {"h264", "aac"}
-    # Four have left, each by itself; none was stopped, and no job came twice.
-    assert stack.exits["video-creator"] == [0, 0, 0, 0]
+    # All but one have left, each by itself; none was stopped, and no job came twice.
+    assert len(stack.exits["video-creator"]) >= peak - 1
+    assert set(stack.exits["video-creator"]) == {0}
     assert not stack.query("autoscaler_jobs_redelivered_total > 0")
     spec_after = stack.spec("video-creator")
     assert spec_after == spec_before
