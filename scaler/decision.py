@@ -38,6 +38,8 @@ class Memory:
     """Busy workers when last known."""
     wanted: Window = ()
     """Trailing maximum of the number wanted by demand."""
+    capped_until: float | None = None
+    """Until when the maximum is kept because demand exceeded it."""
     highs: Window = ()
     lows: Window = ()
     """Trailing maxima of the target and of its negative over a minute, for the rate limits."""

@@ -58,7 +58,10 @@ def decide(
         return _hold(_Held(*held, limits), observation, memory, target, now)
     fleet = observation.fleet
     assert fleet is not None  # noqa: S101 - _why_held has looked
-    wanted, proposals = _wanted(observation, memory, target, fleet)
+    wanted, proposals = _wanted(_Case(observation, memory, target, fleet, now), limits.high)
+    if memory.target is None:
+        # The fleet that is found is what the first change is measured by.
+        memory = _moved(memory, fleet.running, target, now)
     before = fleet.running if memory.target is None else memory.target
     case = _Case(observation, memory, target, fleet, now)
     number, bound = _limit(case, wanted, before)
@@ -90,12 +93,14 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
     if memory.at is None and not memory.wanted and observation.fleet is not None:
         # With nothing remembered, the fleet that is found may have been needed a moment ago.
         wanted = max(wanted, observation.fleet.running)
+    capped = wanted > bounds(target, now).high
     hours = memory.hours.add(now, demand)
     same_hour = hours.last == memory.hours.last
     return replace(
         memory,
         busy=known_busy,
         wanted=push(memory.wanted, now, wanted, keep_idle_for(horizon)),
+        capped_until=now + keep_capped_for(target, horizon) if capped else memory.capped_until,
         hours=hours,
         outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
     )
@@ -154,6 +159,15 @@ def keep_idle_for(horizon_s: float) -> float:
     return horizon_s / (e - 1.0)
 
 
+def keep_capped_for(target: Target, horizon_s: float) -> float:
+    """Seconds for which the maximum is kept once demand has exceeded it: (1 + w)·h.
+
+    What the maximum cuts off can't be bought later, so the next burst waits for each worker
+    that has to be started anew: a restart costs h paid and w·h waited.
+    """
+    return (1.0 + target.weights.wait) * horizon_s
+
+
 def headroom(observation: Observation, target: Target, horizon_s: float) -> float:
     """Workers for what arrives within the horizon beyond the mean: z·sqrt(IDC·λ·E[min(d, h)]).
 
@@ -185,9 +199,8 @@ def relief(observation: Observation, target: Target, horizon_s: float) -> float:
     return target.weights.relief * ending
 
 
-def _wanted(
-    observation: Observation, memory: Memory, target: Target, fleet: Fleet
-) -> tuple[int, Proposals]:
+def _wanted(case: _Case, high: int) -> tuple[int, Proposals]:
+    observation, memory, target, fleet, now = case
     if target.policy is Rule.PLAN:
         number = plan_wants(observation, fleet.running, target.max_workers)
         return number, (("plan's rule", number),)
@@ -196,6 +209,9 @@ def _wanted(
         return number, (("query / per worker", number),)
     wanted = memory.wanted[0][1]
     proposals: Proposals = (("wanted now", memory.wanted[-1][1]), ("wanted lately", wanted))
+    if memory.capped_until is not None and now <= memory.capped_until and wanted < high:
+        wanted = high
+        proposals = (*proposals, ("kept after the maximum was short", high))
     outlook = memory.outlook
     if target.forecast and outlook is not None and outlook.trusted:
         floor = int(outlook.expected or 0.0)
@@ -265,7 +281,8 @@ def _action(number: int, running: int, bound: str, wanted: int) -> str:
 
 def _moved(memory: Memory, number: int, target: Target, now: float) -> Memory:
     """`memory` with the decided number in it."""
-    changed = memory.changed_at if memory.target in (None, number) else now
+    before = number if memory.target is None else memory.target
+    changed = memory.changed_at if before == number else now
     if target.max_added_per_minute is None and target.max_removed_per_minute is None:
         return replace(memory, at=now, target=number, changed_at=changed)
     return replace(
@@ -273,8 +290,9 @@ def _moved(memory: Memory, number: int, target: Target, now: float) -> Memory:
         at=now,
         target=number,
         changed_at=changed,
-        highs=push(memory.highs, now, number, _MINUTE_S),
-        lows=push(memory.lows, now, -number, _MINUTE_S),
+        # The number before held until now.
+        highs=push(memory.highs, now, max(number, before), _MINUTE_S),
+        lows=push(memory.lows, now, -min(number, before), _MINUTE_S),
     )
 
 
