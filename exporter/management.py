@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ PAGE_SIZE = 500
 """The most that the API gives."""
 _AT_ONCE = 2
 _MAX_BYTES = 256 * 1024 * 1024
+_CHUNK = 256 * 1024
 _TOTALS = "name,vhost,messages_unacknowledged"
 _STATS = ("publish", "deliver", "deliver_no_ack", "ack", "redeliver")
 _COLUMNS = f"{_TOTALS},head_message_timestamp,memory," + ",".join(
@@ -130,22 +132,30 @@ class Management:
             response = self._http.request(
                 "GET", url, headers=self._headers, timeout=timeout_s, preload_content=False
             )
-            try:
-                body = response.read(_MAX_BYTES + 1)
-            finally:
-                response.release_conn()
+            body = _read(response, time.monotonic() + timeout_s)
         except urllib3.exceptions.HTTPError as error:
             raise SourceError(f"management API: {type(error).__name__}") from error
         if response.status in (400, 404):
             return None
         if response.status != 200:
             raise SourceError(f"management API: HTTP {response.status}")
-        if len(body) > _MAX_BYTES:
-            raise SourceError(f"management API: answer above {_MAX_BYTES} bytes")
         try:
             return json.loads(body)
         except ValueError as error:
             raise SourceError("management API: answer is not JSON") from error
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
+    """The whole body: within its limit, and by the deadline however slowly it comes."""
+    body = bytearray()
+    while chunk := response.read1(_CHUNK):
+        body += chunk
+        if len(body) > _MAX_BYTES or time.monotonic() > deadline:
+            response.close()
+            limit = f"{_MAX_BYTES} bytes" if len(body) > _MAX_BYTES else "the deadline"
+            raise SourceError(f"management API: the answer goes beyond {limit}")
+    response.release_conn()
+    return bytes(body)
 
 
 def _details(row: Mapping[str, Any]) -> Details:

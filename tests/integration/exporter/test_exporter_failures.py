@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -105,6 +106,17 @@ def test_a_hung_management_api_costs_only_its_own_families(stack: Stack) -> None
 def test_a_dripping_management_api_costs_only_its_own_families(stack: Stack) -> None:
     with dripping() as url, exporter_for(stack, MANAGEMENT_URL=url) as probe:
         check_without_management(probe)
+
+
+def test_a_dripping_management_api_holds_up_no_ending(stack: Stack) -> None:
+    with dripping() as url:
+        part = stack.program("exporter", {"MANAGEMENT_URL": url})
+        try:
+            urllib.request.urlopen(f"{stack.exporter_url}/metrics", timeout=30).close()
+            part.stop(20)
+            assert part.exit_code() == 0
+        finally:
+            part.stop()
 
 
 def test_a_management_api_that_is_down_costs_only_its_own_families(stack: Stack) -> None:

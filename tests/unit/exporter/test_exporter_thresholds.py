@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
+from common.records import WAIT_BUCKETS
 from exporter.thresholds import THRESHOLDS, AlertSettings, read_alert_settings
 
 
@@ -63,3 +64,11 @@ def test_what_cannot_be_used_is_named(tmp_path: Path, text: str, field: str, all
 
 def test_every_threshold_has_a_default_that_it_allows() -> None:
     assert all(each.least <= each.default <= each.most for each in THRESHOLDS)
+
+
+def test_the_shipped_file_holds_the_defaults() -> None:
+    shipped = Path(__file__).parents[3] / "prometheus/thresholds.yml"
+    assert read_alert_settings(shipped) == AlertSettings()
+    text = shipped.read_text()
+    assert all(each.alert in text for each in THRESHOLDS)
+    assert all(str(bound) in text for bound in WAIT_BUCKETS)
