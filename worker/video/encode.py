@@ -51,6 +51,8 @@ class Film:
     frames: int
     background: Path | None = None
     """A video, played over again under the tracks; without it the first track covers all."""
+    music: tuple[Path, float] | None = None
+    """A file, played over again under the voices, and its volume."""
 
 
 def encode(
@@ -91,8 +93,15 @@ def command(film: Film, path: Path, *, folder: Path, threads: int) -> list[str]:
         listing.write_text(_listing(track, film.frames))
         arguments += ["-f", "concat", "-safe", "0", "-i", str(listing)]
     inputs = len(film.tracks) + (film.background is not None)
-    arguments += ["-i", str(film.sound), "-filter_complex", _graph(film)]
-    arguments += ["-map", "[video]", "-map", f"{inputs}:a"]
+    arguments += ["-i", str(film.sound)]
+    graph, sound = _graph(film), f"{inputs}:a"
+    if film.music is not None:
+        file, volume = film.music
+        arguments += ["-stream_loop", "-1", "-i", str(file)]
+        graph += f";[{inputs + 1}:a]volume={volume}[music]"
+        graph += f";[{inputs}:a][music]amix=duration=first:normalize=0[sound]"
+        sound = "[sound]"
+    arguments += ["-filter_complex", graph, "-map", "[video]", "-map", sound]
     return [*arguments, *encoding(threads), "-f", "mp4", str(path)]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from common.jobs import Job
 from worker.video.encode import Film, Track, encode, save
 from worker.video.pictures import Artist
-from worker.video.sound import write_sound
+from worker.video.sound import write_voices
 from worker.video.speech import Voices
 from worker.video.themes import Theme
 from worker.video.timeline import FPS, Cue, caption_cues, frame, place, stage_cues
@@ -58,14 +58,15 @@ def lay_out(
     frames = frame(seconds)
     report(_SPOKEN, "mixing the sound")
     sound = folder / "sound.wav"
-    write_sound(sound, lines, theme, frames / FPS)
+    write_voices(sound, lines, theme, frames / FPS)
     artist = Artist(theme, job.title)
     tracks = [
         _stage_track(artist, stage_cues(lines), folder),
         _caption_track(artist, caption_cues(lines, artist.fits), folder, report),
     ]
     background = theme.file(str(theme.background)) if artist.moving else None
-    return Film(tracks, sound, frames, background)
+    music = (theme.file(theme.music.file), theme.music.volume) if theme.music else None
+    return Film(tracks, sound, frames, background, music)
 
 
 def _speak(job: Job, theme: Theme, voices: Voices, report: Report) -> list[tuple[str, Speech]]:
