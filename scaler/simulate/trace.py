@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_csv(path: Path) -> Trace:
     try:
         with _open(path) as lines:
             rows = list(_rows(path, lines))
-    except (OSError, UnicodeDecodeError, EOFError) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise ConfigError("trace", str(path), f"a readable CSV or gzip file ({error})") from error
     if not rows:
         raise ConfigError("trace", str(path), "at least one job")

@@ -1,0 +1,156 @@
+"""Configuration: the plan's names, what comes first, and how it is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from scaler.config import load_config, orchestrator_names
+from scaler.targets import Gates, Priority, Rule
+
+PLAN_FILE = """
+scaling:
+  min_workers: 2
+  max_workers: 12
+  scale_up_threshold: 2
+  scale_down_threshold: 0.5
+  cooldown_period: 60
+  health_check_interval: 30
+  metrics_collection_interval: 15
+worker:
+  graceful_shutdown_timeout: 300
+  health_check_timeout: 30
+  heartbeat_interval: 10
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "scaling-config.yml"
+    path.write_text(text)
+    return path
+
+
+def test_defaults_are_the_plans() -> None:
+    config = load_config(None, {})
+    (target,) = config.targets
+    assert (target.name, target.queue) == ("video-creator", "video-queue")
+    assert (target.min_workers, target.max_workers) == (1, 10)
+    assert target.gates == Gates(None, None, None)
+    assert config.scaling.health_check_interval == 30
+    assert config.worker.graceful_shutdown_timeout == 300
+    assert config.program.metrics_retention_days == 7
+    assert config.program.dashboard_refresh_interval == 5
+
+
+def test_the_plans_file_is_read_whole(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, PLAN_FILE), {})
+    (target,) = config.targets
+    assert (target.min_workers, target.max_workers) == (2, 12)
+    assert target.gates == Gates(2.0, 0.5, 60.0)
+    assert config.scaling.metrics_collection_interval == 15
+    assert config.worker.heartbeat_interval == 10
+
+
+def test_environment_over_file_over_default(tmp_path: Path) -> None:
+    path = written(tmp_path, PLAN_FILE)
+    env = {
+        "SCALING_CONFIG": str(path),
+        "MAX_WORKERS": "20",
+        "COOLDOWN_PERIOD": "5",
+        "GRACEFUL_SHUTDOWN_TIMEOUT": "600",
+        "HEALTH_CHECK_INTERVAL": "12",
+        "METRICS_RETENTION_DAYS": "3",
+        "PRIORITY": "fast",
+        "GRPC_PORT": "0",
+        "QUERY": "not ours",
+    }
+    config = load_config(None, env)
+    (target,) = config.targets
+    assert (target.min_workers, target.max_workers) == (2, 20)
+    assert target.gates.cooldown_s == 5
+    assert target.priority is Priority.FAST
+    assert target.query is None
+    assert config.worker.graceful_shutdown_timeout == 600
+    assert config.scaling.health_check_interval == 12
+    assert config.program.metrics_retention_days == 3
+    assert config.program.grpc_port == 0
+
+
+def test_a_value_may_come_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("https://prometheus.example/\n")
+    config = load_config(None, {"PROMETHEUS_URL_FILE": str(tmp_path / "url")})
+    assert config.program.prometheus_url == "https://prometheus.example"
+
+
+def test_targets_have_what_scaling_sets_and_their_own_over_it(tmp_path: Path) -> None:
+    text = PLAN_FILE + (
+        "targets:\n"
+        "  - {name: a, queue: qa, max_workers: 3}\n"
+        "  - {name: b, policy: raw, query: 'sum(x)', per_worker: 2, orchestrator: dry_run}\n"
+    )
+    first, second = load_config(written(tmp_path, text), {"MIN_WORKERS": "3"}).targets
+    assert (first.min_workers, first.max_workers, first.queue) == (3, 3, "qa")
+    assert (second.min_workers, second.max_workers) == (3, 12)
+    assert (second.policy, second.orchestrator) == (Rule.RAW, "dry_run")
+
+
+@pytest.mark.parametrize(
+    ("text", "env", "words"),
+    [
+        ("", {"MIN_WORKERS": "12"}, "MAX_WORKERS: 10 is not allowed; allowed: at least min_work"),
+        ("", {"MAX_WORKERS": "many"}, "MAX_WORKERS: 'many' is not allowed"),
+        ("", {"ORCHESTRATOR": "nomad"}, "ORCHESTRATOR: 'nomad' is not allowed; allowed: dry_run"),
+        ("", {"GRPC_PORT": "70000"}, "GRPC_PORT"),
+        ("", {"PROMETHEUS_URL": "ftp://x"}, "http:// or https://host[:port]"),
+        ("", {"COOLDOWN_PERIOD": "nan"}, "COOLDOWN_PERIOD"),
+        ("", {"PRIORITY": "best"}, "'cheap', 'balanced' or 'fast'"),
+        ("scaling: {min_workers: 20}", {}, "at least min_workers, which is 20"),
+        ("scaling: {max: 3}", {}, "scaling.max: 3 is not allowed; allowed: no field of this name"),
+        ("scaling: []", {}, "a mapping of settings"),
+        ("worker: {heartbeat_interval: 0}", {}, "worker.heartbeat_interval: 0"),
+        ("foo: 1", {}, "foo: 1 is not allowed; allowed: no field of this name"),
+        ("targets: []", {}, "a list of one target or more"),
+        ("targets: [3]", {}, "targets.0: 3"),
+        ("targets: [{name: a}, {name: a}]", {}, "targets.1.name: 'a'"),
+        ("targets: [{name: a, orchestrator: nomad}]", {}, "targets.a.orchestrator"),
+        ("targets: [{name: a, policy: raw}]", {}, "targets.a.query"),
+        ("targets: [{name: a, fallback: higher}]", {}, "which fallback higher needs"),
+        (
+            "targets: [{name: a, schedules: [{name: d, start: '0 8 *', end: '0 9 * * *', "
+            "min_workers: 2}]}]",
+            {},
+            "targets.a.schedules.0.start: '0 8 *'",
+        ),
+        (
+            "targets: [{name: a, schedules: [{name: d, start: '0 8 * * *', end: '0 9 * * *', "
+            "timezone: Mars/Olympus, min_workers: 2}]}]",
+            {},
+            "an IANA time zone",
+        ),
+        (
+            "targets: [{name: a, schedules: [{name: d, start: '0 8 * * *', end: '0 9 * * *'}]}]",
+            {},
+            "min_workers or max_workers, or both",
+        ),
+        (
+            "targets: [{name: a, schedules: [{name: d, start: '0 8 * * *', end: '0 9 * * *', "
+            "min_workers: 40}]}]",
+            {},
+            "min_workers of d at most max_workers, which is 10",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_and_value(
+    tmp_path: Path, text: str, env: dict[str, str], words: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_config(written(tmp_path, text), env)
+    assert words in str(refused.value)
+
+
+def test_backends_are_the_modules_that_are_there() -> None:
+    names = orchestrator_names()
+    assert "base" not in names
+    assert {"process", "dry_run"} <= set(names)

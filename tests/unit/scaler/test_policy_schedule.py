@@ -1,0 +1,83 @@
+"""Cron windows with time zones, daylight saving and overlaps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from scaler.schedule import bounds, is_open
+from scaler.targets import Schedule, Target
+
+BERLIN = "Europe/Berlin"
+
+
+def at(text: str, zone: str = BERLIN) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone)).timestamp()
+
+
+def window(start: str, end: str, zone: str = BERLIN, **limits: int) -> Schedule:
+    return Schedule(name="w", start=start, end=end, timezone=zone, **(limits or {"min_workers": 3}))
+
+
+@pytest.mark.parametrize(
+    ("moment", "open_"),
+    [
+        ("2026-03-02 07:59:59", False),
+        ("2026-03-02 08:00:00", True),
+        ("2026-03-02 17:59:59", True),
+        ("2026-03-02 18:00:00", False),
+        ("2026-03-01 12:00:00", False),  # a Sunday
+    ],
+)
+def test_a_working_day(moment: str, open_: bool) -> None:
+    day = window("0 8 * * MON-FRI", "0 18 * * MON-FRI")
+    assert is_open(day, int(at(moment) // 60)) is open_
+
+
+def test_a_window_over_midnight() -> None:
+    night = window("0 22 * * *", "0 6 * * *")
+    assert is_open(night, int(at("2026-05-04 23:30") // 60))
+    assert is_open(night, int(at("2026-05-05 05:59") // 60))
+    assert not is_open(night, int(at("2026-05-05 06:00") // 60))
+
+
+def test_wall_clock_time_holds_through_daylight_saving() -> None:
+    # Clocks go forward on 29 March 2026 and back on 25 October: 8 o'clock stays 8 o'clock.
+    day = window("0 8 * * *", "0 18 * * *")
+    for date in ("2026-03-28", "2026-03-29", "2026-03-30", "2026-10-25", "2026-10-26"):
+        assert not is_open(day, int(at(f"{date} 07:59") // 60)), date
+        assert is_open(day, int(at(f"{date} 08:00") // 60)), date
+
+
+def test_a_begin_in_the_hour_that_is_skipped_still_opens() -> None:
+    night = window("30 2 * * *", "0 5 * * *")
+    assert is_open(night, int(at("2026-03-29 04:00") // 60))
+    assert not is_open(night, int(at("2026-03-29 01:30") // 60))
+
+
+def test_the_same_wall_clock_in_two_zones() -> None:
+    here, there = window("0 8 * * *", "0 9 * * *"), window("0 8 * * *", "0 9 * * *", "Asia/Tokyo")
+    minute = int(at("2026-01-10 08:30") // 60)
+    assert is_open(here, minute)
+    assert not is_open(there, minute)
+
+
+def test_of_overlapping_windows_the_highest_holds() -> None:
+    always = ("0 0 * * *", "59 23 * * *")
+    low = Schedule(name="low", start=always[0], end=always[1], min_workers=3, max_workers=12)
+    high = Schedule(name="high", start=always[0], end=always[1], min_workers=5, max_workers=8)
+    target = Target(schedules=(low, high))
+    found = bounds(target, at("2026-01-10 12:00"))
+    assert (found.low, found.low_by, found.high, found.high_by) == (5, "high", 12, "low")
+
+
+def test_without_an_open_window_the_targets_bounds_hold() -> None:
+    target = Target(schedules=(window("0 8 * * *", "0 9 * * *"),))
+    assert bounds(target, at("2026-01-10 12:00")) == (1, 10, "", "")
+
+
+def test_a_window_that_lowers_the_maximum() -> None:
+    cap = window("0 0 * * *", "59 23 * * *", max_workers=2)
+    assert bounds(Target(schedules=(cap,)), at("2026-01-10 12:00")).high == 2

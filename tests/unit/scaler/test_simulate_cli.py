@@ -1,0 +1,119 @@
+"""The commands as a person or a program calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from common.errors import ConfigError
+from scaler.__main__ import app
+from scaler.config import load_config
+from scaler.simulate.tune import wish_of
+
+KEYS = {"paid_c0", "wait_mean_s", "wait_p95_s", "j1_c0", "j4_c0", "j10_c0", "killed"}
+POISSON = ["--generate", "poisson", "--rate", "3", "--hours", "1"]
+
+
+def call(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else result.output
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.csv"
+    lines = [f"{30 * n},{40 + n % 60}" for n in range(200)]
+    path.write_text("arrival_s,duration_s\n" + "\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("policy", ["ours", "plan", "keda"])
+def test_one_policy_one_object(trace: Path, policy: str) -> None:
+    said = call(
+        "simulate", "--trace", str(trace), "--policy", policy, "--startup", "45",
+        "--min", "1", "--max", "1000", "--json",
+    )  # fmt: skip
+    (line,) = said.splitlines()
+    found = json.loads(line)
+    assert found.keys() >= KEYS
+    assert (found["policy"], found["startup_s"], found["max"]) == (policy, 45.0, 1000)
+
+
+def test_all_side_by_side_with_pictures(tmp_path: Path) -> None:
+    said = call("simulate", *POISSON, "--json", "--plot", str(tmp_path / "plots"))
+    assert [json.loads(line)["policy"] for line in said.splitlines()] == [
+        "ours", "keda", "plan", "fixed",
+    ]  # fmt: skip
+    for name in ("timeline.png", "frontier.png"):
+        assert (tmp_path / "plots" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_is_for_people() -> None:
+    said = call("simulate", *POISSON, "--policy", "ours")
+    assert "paid/C₀" in said
+    assert "balanced" in said
+
+
+def test_priorities_trade_cost_for_waiting(trace: Path) -> None:
+    found = [
+        json.loads(call("simulate", "--trace", str(trace), "--policy", "ours", "--json",
+                        "--startup", "45", "--priority", priority))
+        for priority in ("cheap", "balanced", "fast")
+    ]  # fmt: skip
+    costs = [one["paid_s"] for one in found]
+    waits = [one["wait_mean_s"] for one in found]
+    assert costs == sorted(costs)
+    assert waits == sorted(waits, reverse=True)
+
+
+def test_every_knob_at_its_best(trace: Path) -> None:
+    said = call("simulate", "--trace", str(trace), "--sweep", "--policy", "ours", "--json")
+    assert 1 <= len(said.splitlines()) <= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "one of --trace, --generate and --prometheus"),
+        ([*POISSON, "--trace", "x.csv"], "one of --trace"),
+        (["--trace", "/nowhere.csv"], "a readable CSV"),
+        ([*POISSON, "--min", "5", "--max", "2"], "--max: 2 is not allowed; allowed: at least"),
+        ([*POISSON, "--outage", "noon"], "BEGIN:LENGTH in seconds"),
+        (["--prometheus", "http://127.0.0.1:9", "--since", "week"], "a number and a unit"),
+    ],
+)
+def test_bad_input_is_refused_with_2(arguments: list[str], words: str) -> None:
+    assert words in call("simulate", *arguments, code=2)
+
+
+def test_a_silent_prometheus_is_1() -> None:
+    assert "not reachable" in call("simulate", "--prometheus", "http://127.0.0.1:9", code=1)
+
+
+@pytest.mark.parametrize("wish", ["p95 <= 20", "hours/day <= 200"])
+def test_a_wish_is_fulfilled_by_a_block_that_loads(trace: Path, tmp_path: Path, wish: str) -> None:
+    said = call("tune", "--trace", str(trace), "--wish", wish, "--startup", "20", "--json")
+    found = json.loads(said)
+    assert found["fulfilled"]
+    assert found["measured"] <= float(wish.rsplit(maxsplit=1)[-1])
+    path = tmp_path / "scaling-config.yml"
+    path.write_text(yaml.safe_dump(found["config"]))
+    (target,) = load_config(path, {}).targets
+    assert target.wait_weight == found["config"]["scaling"]["wait_weight"]
+
+
+def test_a_wish_too_far_says_so(trace: Path) -> None:
+    said = call("tune", "--trace", str(trace), "--wish", "hours/day <= 1")
+    assert "comes nearest; nothing tried does it" in said
+    assert yaml.safe_load(said[said.index("scaling:") :])["scaling"]["min_workers"] == 1
+
+
+@pytest.mark.parametrize("text", ["", "p42 <= 3", "p95 >= 3", "hours <= 5", "p95 <= fast"])
+def test_other_wishes_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="wish"):
+        wish_of(text)
