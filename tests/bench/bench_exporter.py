@@ -26,6 +26,7 @@ from demo.stack import Stack
 QUEUES = 10_000
 SCALED = 1_000
 LAG_ROUNDS = 5
+FRESH_ROUNDS = 50
 AUTH = {"Authorization": "Basic Z3Vlc3Q6Z3Vlc3Q="}
 
 
@@ -41,8 +42,8 @@ def main() -> int:
         thousand = measured(stack, "job-00*", rounds)
         every = measured(stack, "job-*", max(5, rounds // 3))
         api = median(timed(lambda: get(f"{stack.management_url}/api/queues", AUTH)) for _ in "123")
-        lags = freshness(stack)
-    report(one, thousand, every, api, lags)
+        lags, right = freshness(stack)
+    report((one, thousand, every), api, lags, right)
     return 0
 
 
@@ -107,8 +108,9 @@ def check(text: str) -> None:
     assert all(line.endswith(" 1.0") for line in down), down
 
 
-def freshness(stack: Stack) -> dict[str, float]:
-    """Seconds from a publish to the new depth, by each way of asking; medians."""
+def freshness(stack: Stack) -> tuple[dict[str, float], int]:
+    """Seconds from a publish to the new depth, by each way of asking; medians. And how many of
+    FRESH_ROUNDS publishes the exporter's very next scrape told of."""
     (port,) = free_ports(1)
     env = {**stack.environment(), "QUEUES": "fresh", "HTTP_PORT": str(port)}
     url = f"http://127.0.0.1:{port}"
@@ -129,8 +131,12 @@ def freshness(stack: Stack) -> dict[str, float]:
     def apis() -> int:
         return int(json.loads(get(api, AUTH)).get("messages_ready") or 0)
 
+    right = 0
+    for published in range(1, FRESH_ROUNDS + 1):
+        channel.basic_publish("", "fresh", b"{}")
+        right += ours() == published
     found: dict[str, list[float]] = {"exporter": [], "plugin": [], "management": []}
-    count = 0
+    count = FRESH_ROUNDS
     for _ in range(LAG_ROUNDS):
         for name, look in (("exporter", ours), ("plugin", plugins), ("management", apis)):
             channel.basic_publish("", "fresh", b"{}")
@@ -141,7 +147,8 @@ def freshness(stack: Stack) -> dict[str, float]:
             found[name].append(time.monotonic() - began)
     part.stop()
     connection.close()
-    return {name: median(values) for name, values in found.items()}
+    lags = {name: median(values) for name, values in found.items()}
+    return lags, right
 
 
 def depth_in(text: str, prefix: str) -> int:
@@ -166,26 +173,29 @@ def timed(action: Callable[[], Any]) -> float:
     return time.monotonic() - began
 
 
-def report(one: Cost, thousand: Cost, every: Cost, api: float, lags: dict[str, float]) -> None:
+def report(costs: tuple[Cost, Cost, Cost], api: float, lags: dict[str, float], right: int) -> None:
     """The table, then one line of JSON."""
+    one, thousand, every = costs
     line = "{:<28}{:>8}{:>9}{:>10}{:>10}{:>9}{:>9}".format
     out = sys.stdout.write
     load = os.getloadavg()[0]
     out(f"{os.cpu_count()} cores, load {load:.1f}; {QUEUES} queues, all sources on\n")
     out(line("scrape of", "queues", "samples", "median s", "worst s", "x API", "peak MB") + "\n")
-    for name, cost in (("one queue", one), ("1,000 queues", thousand), ("all queues", every)):
+    for name, cost in zip(("one queue", "1,000 queues", "all queues"), costs, strict=True):
         middle, worst = median(cost.seconds), cost.seconds[-1]
         numbers = (f"{middle:.4f}", f"{worst:.4f}", f"{middle / api:.3f}", f"{cost.peak_mb:.0f}")
         out(line(name, cost.queues, cost.samples, *numbers) + "\n")
     out(line("plain GET /api/queues", QUEUES, "", f"{api:.4f}", "", "1.000", "") + "\n")
     for name, lag in lags.items():
         out(f"a publish is seen by the {name} after {lag:.3f} s (median of {LAG_ROUNDS})\n")
+    out(f"right at the very next scrape: {right} of {FRESH_ROUNDS}\n")
     result = {
         "one_ms": round(median(one.seconds) * 1000, 2),
         "thousand_s": round(median(thousand.seconds), 3),
         "all_ratio_api": round(median(every.seconds) / api, 3),
         "peak_mb": round(max(one.peak_mb, thousand.peak_mb, every.peak_mb), 1),
         "api_s": round(api, 3),
+        "fresh_right": right,
         "fresh_exporter_s": round(lags["exporter"], 3),
         "fresh_plugin_s": round(lags["plugin"], 3),
         "fresh_management_s": round(lags["management"], 3),

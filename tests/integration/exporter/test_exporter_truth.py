@@ -13,9 +13,12 @@ import pika
 import pytest
 import redis
 
+from common.amqp import parameters
 from common.ledger import Ledger
 from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
+from exporter.__main__ import settings
+from exporter.amqp import QueueReader
 from tests.integration.exporter.conftest import Probe, channel, exporter_for
 
 pytestmark = pytest.mark.integration
@@ -172,13 +175,18 @@ def test_details_come_from_the_management_api(stack: Stack) -> None:
 
 
 def test_the_connection_stays_between_scrapes(stack: Stack) -> None:
-    with exporter_for(stack, RABBIT_URL=f"{stack.rabbit_url}?heartbeat=1") as probe:
-        probe.scrape()
+    given = settings({"RABBIT_URL": stack.rabbit_url, "REDIS_URL": stack.redis_url})
+    reader = QueueReader(parameters(given, name="autoscaler-exporter", heartbeat_s=1)).start()
+    try:
+        assert reader.read(["video-queue"], 5)["video-queue"].ready == 0
         before = connections(stack)
-        # Three heartbeats are missed by a connection that is used in scrapes only.
-        time.sleep(4)
-        probe.scrape()
+        # The broker drops a connection that is used in scrapes only: it misses heartbeats.
+        time.sleep(6)
+        assert reader.read(["video-queue"], 5)["video-queue"].ready == 0
         assert connections(stack) == before
+        assert len(before) == 1
+    finally:
+        reader.close()
 
 
 def connections(stack: Stack) -> list[str]:
