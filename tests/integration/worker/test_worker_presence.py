@@ -1,0 +1,143 @@
+"""What the ledger is told, also when it was away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, cast
+from uuid import uuid4
+
+import pytest
+
+from common.jobs import JobStatus, Status
+from common.ledger import Ledger, LedgerError
+from common.records import Outcome, WorkerRecord, WorkerState
+from demo.stack import Stack
+from worker.presence import Presence
+
+pytestmark = pytest.mark.integration
+
+NOW = datetime.now(UTC)
+
+
+def until(check: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+class Switch:
+    """A ledger that can be away."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.away = False
+
+    def __getattr__(self, name: str) -> Any:
+        if self.away:
+            raise LedgerError("away")
+        return getattr(self.ledger, name)
+
+
+@pytest.fixture
+def switch(worker_stack: Stack) -> Switch:
+    return Switch(Ledger.connect(worker_stack.redis_url))
+
+
+@pytest.fixture
+def ledger(switch: Switch) -> Ledger:
+    return switch.ledger
+
+
+@pytest.fixture
+def queue() -> str:
+    return f"presence-{uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def presence(switch: Switch, queue: str) -> Iterator[Presence]:
+    record = WorkerRecord(
+        id="w1",
+        queue=queue,
+        status=WorkerState.STARTING,
+        status_since=NOW,
+        started_at=NOW,
+        last_seen=NOW,
+    )
+    presence = Presence(cast(Ledger, switch), record, heartbeat_s=10)
+    presence.start()
+    yield presence
+    presence.leave(5)
+
+
+def status(job_id: str, state: Status = Status.RENDERING) -> JobStatus:
+    return JobStatus(job_id=job_id, status=state)
+
+
+def test_the_record_follows_the_state(presence: Presence, ledger: Ledger) -> None:
+    presence.show(WorkerState.BUSY, job_id="j", stage="starting")
+    until(lambda: (w := ledger.worker("w1")) and w.status is WorkerState.BUSY and w.job_id == "j")
+    presence.show(WorkerState.IDLE)
+    until(lambda: (w := ledger.worker("w1")) and w.status is WorkerState.IDLE)
+    assert ledger.worker("w1").progress == 0.0  # type: ignore[union-attr]
+    assert presence.leave(5) == 0
+    assert ledger.worker("w1") is None
+
+
+def test_outcomes_wait_for_the_ledger_and_count_once(
+    presence: Presence, switch: Switch, queue: str
+) -> None:
+    until(lambda: presence.reachable)
+    switch.away = True
+    for _ in range(2):  # told twice, as after a lost answer
+        presence.tell(lambda one: one.count_outcome(queue, f"{queue}:1", Outcome.DONE))
+    until(lambda: not presence.reachable)
+    assert presence.waiting == 2
+    assert not presence.flush(5)
+    switch.away = False
+    until(lambda: presence.waiting == 0)
+    (counters,) = [c for c in switch.ledger.counters() if c.queue == queue]
+    assert counters.outcomes[Outcome.DONE] == 1
+
+
+def test_an_end_is_never_hidden_by_late_progress(presence: Presence, ledger: Ledger) -> None:
+    for number in range(20):
+        job_id = f"j{number}"
+        presence.show(WorkerState.BUSY, job_id=job_id)
+        presence.progress(status(job_id))
+        presence.conclude([lambda one, job_id=job_id: one.put_status(status(job_id, Status.DONE))])  # type: ignore[misc]
+        presence.let_go()
+        presence.show(WorkerState.IDLE)
+    until(lambda: presence.waiting == 0)
+    presence.leave(5)
+    found = [ledger.status(f"j{number}") for number in range(20)]
+    assert {one.status for one in found if one} == {Status.DONE}
+
+
+def test_a_later_claim_supersedes(presence: Presence, ledger: Ledger) -> None:
+    until(lambda: presence.reachable)
+    presence.hold(ledger.claim("j", "w1", ttl_s=20))
+    ledger.claim("j", "w2", ttl_s=20)
+    until(presence.superseded.is_set)
+
+
+def test_a_claim_that_the_ledger_forgot_is_made_again(presence: Presence, ledger: Ledger) -> None:
+    claim = ledger.claim("j", "w1", ttl_s=20)
+    ledger.release(claim)
+    presence.hold(claim)
+    until(lambda: ledger.holder("j"))
+    assert ledger.holder("j").worker_id == "w1"  # type: ignore[union-attr]
+    presence.let_go()
+    until(lambda: ledger.holder("j") is None)
+    assert not presence.superseded.is_set()
+
+
+def test_a_drain_request_is_seen_and_its_withdrawal_too(presence: Presence, ledger: Ledger) -> None:
+    presence.show(WorkerState.IDLE)
+    until(lambda: ledger.request_drain("w1", "too many"))
+    until(lambda: presence.drain_reason == "too many")
+    ledger.withdraw_drain("w1")
+    presence.look_again()
+    assert presence.drain_reason is None
