@@ -122,7 +122,7 @@ class Server:
     def __init__(self, settings: HttpSettings, routes: Routes, *, name: str) -> None:
         """Binds at once, so that `port` is known; raises ConfigError when it can't."""
         self._name = name
-        handler = _handler_class(dict(routes), _Guard(settings))
+        handler = _handler_class(dict(routes), Guard(settings))
         try:
             self._server = _TlsServer(
                 (settings.http_host, settings.http_port), handler, _tls_context(settings)
@@ -182,8 +182,8 @@ class _TlsServer(ThreadingHTTPServer):
             _log.error("request failed", error=repr(error))
 
 
-class _Guard:
-    """Says whether a request may pass."""
+class Guard:
+    """Says whether a request may pass: the one check of every HTTP surface of ours."""
 
     def __init__(self, settings: HttpSettings) -> None:
         self._accepted = []
@@ -197,6 +197,7 @@ class _Guard:
         self._hashed = _Hashed(hashed.get_secret_value()) if hashed else None
 
     def admits(self, path: str, authorization: str) -> bool:
+        """Whether this Authorization header is enough for this path."""
         if path in OPEN_PATHS or not (self._accepted or self._hashed):
             return True
         given = _normalised(authorization)
@@ -249,7 +250,7 @@ def _normalised(authorization: str) -> bytes:
     return f"{scheme.lower()} {credentials}".encode()
 
 
-def _handler_class(routes: dict[str, Handler], guard: _Guard) -> type[BaseHTTPRequestHandler]:
+def _handler_class(routes: dict[str, Handler], guard: Guard) -> type[BaseHTTPRequestHandler]:
     class RequestHandler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         server_version = "autoscaler"

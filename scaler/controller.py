@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from common.ledger import LedgerError
 from common.logs import get
-from scaler.decision import Decision, Memory
+from scaler import orders
+from scaler.decision import Decision, Memory, Override, Pause
 from scaler.drain import DrainLedger, Drains
 from scaler.history import History
 from scaler.metrics import ScalerMetrics
@@ -48,6 +50,8 @@ class _State:
     workers: Sequence[WorkerSeen] = ()
     latest: Cycle | None = None
     said: str = field(default="")
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Of `memory`, which the loop and people's orders change."""
 
 
 class Controller:
@@ -68,21 +72,39 @@ class Controller:
         """`recall` gives a target's memory at the start, from what the history last held and
         the time."""
         self._signals = signals
+        self._ledger = ledger
+        self._recall = recall
+        self.interval_s = 1.0
+        """Seconds between cycles."""
         self.history = history
         self.metrics = metrics
         self.progressed_at = time.monotonic()
         """Monotonic seconds at which the loop last ended a cycle."""
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
+        self._states: Mapping[str, _State] = {}
+        self.reconfigure(targets, orchestrators)
+
+    def reconfigure(
+        self, targets: Sequence[Target], orchestrators: Mapping[str, Orchestrator]
+    ) -> None:
+        """Scale these targets from now on; call it between cycles.
+
+        A target of the same name, queue and orchestrator keeps what is remembered of it; the
+        fleet of one that is gone stays as it is.
+        """
         self._states = {
-            target.name: _State(
-                target,
-                orchestrators[target.orchestrator],
-                Drains(ledger),
-                recall(target, self._last_memory(target), clock()),
-            )
+            target.name: self._state_of(target, orchestrators[target.orchestrator])
             for target in targets
         }
+
+    def _state_of(self, target: Target, orchestrator: Orchestrator) -> _State:
+        state = self._states.get(target.name)
+        if state is not None and _same_fleet(state.target, target):
+            state.target, state.orchestrator = target, orchestrator
+            return state
+        memory = self._recall(target, self._last_memory(target), self._clock())
+        return _State(target, orchestrator, Drains(self._ledger), memory)
 
     # For pages and for KEDA; called from other threads
 
@@ -106,6 +128,41 @@ class Controller:
         state = self._states.get(name)
         return state is not None and state.memory.target is not None
 
+    def memory(self, name: str) -> Memory | None:
+        """What is remembered of a target."""
+        state = self._states.get(name)
+        return state.memory if state else None
+
+    def pause(self, name: str, order: Pause, by: str) -> None:
+        """Leave the fleet as it is. Raises KeyError for a target that there is not."""
+        until = order.until
+        self._order(
+            name,
+            lambda memory: orders.pause(memory, order.reason, until),
+            {"order": "pause", "reason": order.reason, "until": until, "by": by},
+        )
+
+    def override(self, name: str, order: Override, by: str) -> None:
+        """Run so many workers. Raises KeyError for a target that there is not."""
+        self._order(
+            name,
+            lambda memory: orders.override(memory, order),
+            {"order": "override", **asdict(order), "by": by},
+        )
+
+    def resume(self, name: str, reason: str, by: str) -> None:
+        """End a pause or an override. Raises KeyError for a target that there is not."""
+        self._order(name, orders.resume, {"order": "resume", "reason": reason, "by": by})
+
+    def _order(
+        self, name: str, change: Callable[[Memory], Memory], content: dict[str, Any]
+    ) -> None:
+        state, now = self._states[name], self._clock()
+        with state.lock:
+            state.memory = change(state.memory)
+            self.history.order(name, now, {"at": now, **content}, state.memory.to_json())
+        _log.info("ordered", target=name, **content)
+
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after every cycle, on the loop's thread; returns what ends that."""
         self._listeners.append(listener)
@@ -114,11 +171,12 @@ class Controller:
     # The loop
 
     def run(self, interval_s: float, stop: threading.Event) -> None:
-        """Cycle every `interval_s` until `stop` is set."""
+        """Cycle every `interval_s`, later every `self.interval_s`, until `stop` is set."""
+        self.interval_s = interval_s
         while not stop.is_set():
             began = time.monotonic()
             self.cycle()
-            stop.wait(max(0.0, interval_s - (time.monotonic() - began)))
+            stop.wait(max(0.0, self.interval_s - (time.monotonic() - began)))
 
     def cycle(self) -> list[str]:
         """One cycle of all targets; the sentence in which each ended."""
@@ -155,17 +213,23 @@ class Controller:
             observation = replace(observation, fleet=fleet)
         except OrchestratorError as error:
             observation = replace(observation, fleet=None, fleet_error=str(error))
-        decision, state.memory = decide(observation, state.memory, target, now)
+        with state.lock:
+            order = orders.override_in_force(state.memory, now)
+            target = target if order is None else orders.overridden(target, order)
+            decision, state.memory = decide(observation, state.memory, target, now)
+        if order is not None:
+            decision = orders.attributed(decision, order)
         applied = self._apply(state, decision, now)
         self.metrics.decided(decision, bounds(target, now), target.queue)
         cycle = Cycle(decision, applied)
-        self.history.record(
-            target.name,
-            now,
-            _gist(cycle),
-            {**decision.to_json(), "applied": applied},
-            state.memory.to_json(),
-        )
+        with state.lock:
+            self.history.record(
+                target.name,
+                now,
+                _gist(cycle),
+                {**decision.to_json(), "applied": applied},
+                state.memory.to_json(),
+            )
         return cycle
 
     def _apply(self, state: _State, decision: Decision, now: float) -> str:
@@ -215,6 +279,12 @@ class Controller:
         except (KeyError, TypeError, ValueError) as error:
             _log.warning("memory unreadable", target=target.name, error=repr(error))
             return None
+
+
+def _same_fleet(one: Target, other: Target) -> bool:
+    """Whether what is remembered of `one` is true of `other`."""
+    keys = ("queue", "vhost", "service", "orchestrator")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
 def _gist(cycle: Cycle) -> str:

@@ -23,6 +23,16 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """A person's order to run so many workers, whatever the demand."""
+
+    replicas: int
+    reason: str
+    until: float
+    """Epoch seconds at which it ends by itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What one target's next decision needs of the past."""
 
@@ -47,6 +57,7 @@ class Memory:
     outlook: Forecast | None = None
     """The forecast for the present hour."""
     pause: Pause | None = None
+    override: Override | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -68,6 +79,8 @@ class Memory:
             fields["outlook"] = Forecast(**fields["outlook"])
         if fields.get("pause") is not None:
             fields["pause"] = Pause(**fields["pause"])
+        if fields.get("override") is not None:
+            fields["override"] = Override(**fields["override"])
         return cls(**fields)
 
 

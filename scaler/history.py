@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS decisions (
     target TEXT NOT NULL, at REAL NOT NULL, action TEXT NOT NULL, content TEXT NOT NULL,
     PRIMARY KEY (target, at)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS orders (
+    target TEXT NOT NULL, at REAL NOT NULL, content TEXT NOT NULL, PRIMARY KEY (target, at)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS memories (
     target TEXT PRIMARY KEY, at REAL NOT NULL, content TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -66,17 +69,46 @@ class History:
             )
             if at - self._pruned_at > _PRUNE_EVERY_S:
                 self._pruned_at = at
-                self._db.execute("DELETE FROM decisions WHERE at < ?", (at - self._retention_s,))
+                for table in ("decisions", "orders"):
+                    self._db.execute(
+                        f"DELETE FROM {table} WHERE at < ?",  # noqa: S608 - names of our own
+                        (at - self._retention_s,),
+                    )
+
+    def order(self, target: str, at: float, content: Mapping[str, Any], memory: Any) -> None:
+        """Keep what a person ordered, and the memory that it leaves, at once."""
+        with self._lock:
+            self._db.execute(
+                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (target, at, json.dumps(content))
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO memories VALUES (?, ?, ?)", (target, at, json.dumps(memory))
+            )
+
+    def orders(self, target: str, *, limit: int = 100) -> list[dict[str, Any]]:
+        """What people ordered, newest first."""
+        return self._newest("orders", target, (-1e18, 1e18), limit)
 
     def decisions(
-        self, target: str, *, until: float | None = None, limit: int = 100
+        self,
+        target: str,
+        *,
+        since: float | None = None,
+        until: float | None = None,
+        limit: int = 100,
     ) -> list[dict[str, Any]]:
-        """The newest decisions up to `until` (epoch seconds), newest first."""
+        """The newest decisions between two moments (epoch seconds), newest first."""
+        span = (-1e18 if since is None else since, 1e18 if until is None else until)
+        return self._newest("decisions", target, span, limit)
+
+    def _newest(
+        self, table: str, target: str, span: tuple[float, float], limit: int
+    ) -> list[dict[str, Any]]:
         with self._lock:
             rows = self._db.execute(
-                "SELECT content FROM decisions WHERE target = ? AND at <= ?"
+                f"SELECT content FROM {table} WHERE target = ? AND at BETWEEN ? AND ?"  # noqa: S608 - names of our own
                 " ORDER BY at DESC LIMIT ?",
-                (target, until if until is not None else 1e18, limit),
+                (target, *span, limit),
             ).fetchall()
         return [json.loads(row[0]) for row in rows]
 
