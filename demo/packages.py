@@ -26,6 +26,7 @@ _GROUPS: dict[str, dict[str, str]] = {
     },
     "test": {
         "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+        "chromium": "/usr/bin/chromium",
         "docker.io": "/usr/sbin/dockerd",
         "iproute2": "/sbin/ip",
         "iptables": "/usr/sbin/iptables",
