@@ -104,8 +104,7 @@ class Exporter:
         began = self._clock()
         readings: dict[str, Reading[Any]] = {}
         queues = self._queues(readings, budget_s * _LISTING_SHARE)
-        # Queues first, ledger second: a job on its way from one to the other is seen twice at
-        # worst, never not at all.
+        # Queues first, ledger second: a job that is taken in between is seen twice, not lost.
         until, deadline = began + budget_s * _QUEUES_SHARE, began + budget_s
         details = self._begin_details(queues, deadline)
         read_depths = partial(self._depths.read, queues, until)

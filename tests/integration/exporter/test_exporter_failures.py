@@ -103,6 +103,19 @@ def test_a_hung_management_api_costs_only_its_own_families(stack: Stack) -> None
             check_without_management(probe)
 
 
+def test_patterns_without_a_listing_cost_only_the_queues(stack: Stack) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}"
+        with exporter_for(stack, MANAGEMENT_URL=url, QUEUES="video-queue,job-*") as probe:
+            for _ in range(2):
+                seen = probe.scrape(DEADLINE_S)
+                assert seen.took_s < DEADLINE_S
+                assert seen.value(UP, source="listing") == 0
+                # What is named in full needs no listing.
+                assert seen.value(READY, queue="video-queue") == 0
+                assert seen.value(FLEET, queue="video-queue", state="idle") == 0
+
+
 def test_a_dripping_management_api_costs_only_its_own_families(stack: Stack) -> None:
     with dripping() as url, exporter_for(stack, MANAGEMENT_URL=url) as probe:
         check_without_management(probe)

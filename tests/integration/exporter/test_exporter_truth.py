@@ -214,21 +214,27 @@ def put(url: str, body: dict[str, str]) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def test_no_credential_on_any_page(stack: Stack) -> None:
+def test_no_credential_on_any_page_or_in_the_log(stack: Stack) -> None:
     management = stack.management_url.replace("://", "://guest:hidden-word@")
     chosen = {
         "RABBIT_URL": stack.rabbit_url.replace("guest:guest", "guest:hidden-word"),
         "MANAGEMENT_URL": management,
         "REDIS_URL": "redis://:hidden-word@127.0.0.1:9/0",
+        "LOG_LEVEL": "debug",
     }
-    with exporter_for(stack, **chosen) as probe:
+    part = stack.program("exporter", chosen)
+    try:
+        probe = Probe(stack.exporter_url)
         seen = probe.scrape()
-        assert seen.value("autoscaler_source_up", source="amqp") == 0
-        assert seen.value("autoscaler_source_up", source="management") == 0
-        assert seen.value("autoscaler_source_up", source="ledger") == 0
+        for source in ("amqp", "management", "ledger"):
+            assert seen.value("autoscaler_source_up", source=source) == 0
         pages = [probe.get(path) for path in ("/", "/metrics", "/-/healthy", "/-/ready")]
         pages.append(refused(probe))
-    assert not any("hidden-word" in page for page in pages)
+    finally:
+        part.stop()
+    log = part.log.read_text()
+    assert "source is down" in log
+    assert not any("hidden-word" in text for text in (*pages, log))
 
 
 def refused(probe: Probe) -> str:
