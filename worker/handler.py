@@ -30,6 +30,7 @@ from worker.errors import (
     JobError,
     PermanentError,
     SupersededError,
+    TransientError,
 )
 from worker.leaving import Leaving
 from worker.messages import Delivery, Outgoing
@@ -108,6 +109,12 @@ class Handler:
             self._give_back(attempt, str(error))
         except JobError as error:
             self._fail(attempt, error)
+        except BrokerLostError:
+            raise
+        except Exception as error:
+            # A mistake of ours must not take down worker after worker as the job goes round.
+            _log.exception("unexpected error")
+            self._fail(attempt, TransientError(f"unexpected {type(error).__name__}: {error}"))
 
     def _attempt(self, attempt: Attempt) -> None:
         job = attempt.job

@@ -59,14 +59,15 @@ class Leaving:
 
         def watch() -> None:
             while not self.asked:
-                if _noticed(notice):
+                if noticed(notice):
                     self.ask("the host is to be taken away", grace_s)
                 time.sleep(_POLL_S)
 
         threading.Thread(target=watch, name="interruption", daemon=True).start()
 
 
-def _noticed(notice: str) -> bool:
+def noticed(notice: str) -> bool:
+    """Whether the file exists, or the URL answers 200."""
     if not notice.startswith(("http://", "https://")):
         return Path(notice).exists()
     try:

@@ -24,7 +24,11 @@ OUTCOME = "x-outcome"
 """Header of whatever a worker publishes for a job: how that attempt ended."""
 ERROR = "x-error"
 """Header of a parked message: why it was parked."""
-_BROKERS_OWN = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason")
+_BROKERS_OWN = frozenset(
+    # What the broker wrote on the way, and what would make it route a copy of a copy.
+    {"x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"}
+    | {"CC", "BCC"}
+)
 _MAX_ERROR = 1_000
 _MAX_HISTORY = 25
 _PLAIN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
