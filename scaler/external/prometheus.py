@@ -88,10 +88,14 @@ def parse(body: bytes, status: int) -> float:
         if content["status"] != "success":
             said = shorten(content.get("error") or content.get("errorType") or "", 200)
             raise UnknownValueError(f"Prometheus refused the query: {said}")
+        kind, result = content["data"]["resultType"], content["data"]["result"]
+        # Before the warnings, since newer versions warn of having kept to the limit.
+        if kind == "vector" and len(result) > 1:
+            raise UnknownValueError("more than one series; aggregate to one, e.g. with sum()")
         if content.get("warnings"):
             said = shorten("; ".join(map(str, content["warnings"])), 200)
             raise UnknownValueError(f"Prometheus' answer may lack a part: {said}")
-        return _number(content["data"]["resultType"], content["data"]["result"])
+        return _number(kind, result)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         raise UnknownValueError(f"HTTP {status} with what is no answer of the query API") from None
 
@@ -100,8 +104,6 @@ def _number(kind: str, result: Any) -> float:
     if kind == "vector":
         if not result:
             raise UnknownValueError("no data")
-        if len(result) > 1:
-            raise UnknownValueError("more than one series; aggregate to one, e.g. with sum()")
         if "value" not in result[0]:
             raise UnknownValueError("a histogram where a number is needed")
         text = result[0]["value"][1]

@@ -32,6 +32,10 @@ CASES = {
     "too large": (Said(vector("1e30")), "larger than Kubernetes can hold"),
     "empty": (Said(vector()), "no data"),
     "two series": (Said(vector(1, 2)), "more than one series; aggregate to one"),
+    "many series, cut to two": (
+        Said(vector(1, 2, warnings=["results truncated due to limit"])),
+        "more than one series; aggregate to one",
+    ),
     "string": (Said(success("string", [1.0, "many"])), "a string where a number is needed"),
     "matrix": (Said(success("matrix", [])), "a matrix where a number is needed"),
     "histogram": (
