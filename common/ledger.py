@@ -6,6 +6,7 @@ Keys:
     autoscaler:drain:<worker>    string, a drain request, expires
     autoscaler:claim:<job_id>    hash worker, token; expires
     autoscaler:token             the fencing token counter
+    autoscaler:lease:<name>      hash holder, token: who acts; expires
     autoscaler:announced:<order> string, set once an order's result is announced, expires
     autoscaler:event:<id>        string, marks an event as counted, expires
     autoscaler:queues            set of queues that have counters
@@ -45,13 +46,29 @@ EVENT_TTL_S = 7 * 86_400
 ANNOUNCED_TTL_S = 7 * 86_400
 
 # Drain only who is idle at this very moment: reading the state and asking are one step.
+# With a lease given, only its present holder may ask.
 _REQUEST_DRAIN = """
+if ARGV[4] ~= '' and redis.call('HGET', KEYS[3], 'token') ~= ARGV[4] then return 0 end
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 if not record then return 0 end
 local fields = cjson.decode(record)
 if fields['status'] ~= 'idle' then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 return 1
+"""
+_TAKE_LEASE = """
+local holder = redis.call('HGET', KEYS[1], 'holder')
+if not holder then
+    redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'token', redis.call('INCR', KEYS[2]))
+elseif holder ~= ARGV[1] then
+    return 0
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return tonumber(redis.call('HGET', KEYS[1], 'token'))
+"""
+_DROP_LEASE = """
+if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
 """
 _CLAIM = """
 local token = redis.call('INCR', KEYS[2])
@@ -88,6 +105,8 @@ class Ledger:
     def __init__(self, client: redis.Redis) -> None:
         self._redis: Any = client
         self._request_drain = client.register_script(_REQUEST_DRAIN)
+        self._take_lease = client.register_script(_TAKE_LEASE)
+        self._drop_lease = client.register_script(_DROP_LEASE)
         self._claim = client.register_script(_CLAIM)
         self._renew = client.register_script(_RENEW)
         self._release = client.register_script(_RELEASE)
@@ -151,13 +170,20 @@ class Ledger:
 
     # Drain requests
 
-    def request_drain(self, worker_id: str, reason: str, *, ttl_s: int = 60) -> bool:
-        """Ask an idle worker to leave; False when it is not idle or not known any more."""
+    def request_drain(
+        self, worker_id: str, reason: str, *, ttl_s: int = 60, lease: tuple[str, int] | None = None
+    ) -> bool:
+        """Ask an idle worker to leave; False when it is not idle or not known any more.
+
+        With `lease` (name and token) also False when somebody else holds that by now.
+        """
+        name, token = lease or ("", "")
         content = json.dumps({"reason": reason, "at": self.now().isoformat()})
         with _wrapped():
             return bool(
                 self._request_drain(
-                    keys=[WORKERS, _drain_key(worker_id)], args=[worker_id, content, ttl_s]
+                    keys=[WORKERS, _drain_key(worker_id), _lease_key(name)],
+                    args=[worker_id, content, ttl_s, token],
                 )
             )
 
@@ -174,6 +200,22 @@ class Ledger:
         """Take a drain request back."""
         with _wrapped():
             self._redis.delete(_drain_key(worker_id))
+
+    # Who acts
+
+    def take_lease(self, name: str, holder: str, *, ttl_s: float) -> int | None:
+        """Take or renew the lease; its token, higher for each new holder, or None when somebody
+        else has it."""
+        with _wrapped():
+            token = self._take_lease(
+                keys=[_lease_key(name), _TOKEN], args=[holder, round(ttl_s * 1000)]
+            )
+        return int(token) or None
+
+    def drop_lease(self, name: str, holder: str) -> None:
+        """Give the lease back, if it is still ours."""
+        with _wrapped():
+            self._drop_lease(keys=[_lease_key(name)], args=[holder])
 
     # Jobs
 
@@ -279,6 +321,10 @@ class Ledger:
 
 def _drain_key(worker_id: str) -> str:
     return f"{_PREFIX}drain:{worker_id}"
+
+
+def _lease_key(name: str) -> str:
+    return f"{_PREFIX}lease:{name}"
 
 
 def _claim_key(job_id: str) -> str:

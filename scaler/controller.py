@@ -68,9 +68,11 @@ class Controller:
         metrics: ScalerMetrics,
         recall: Callable[[Target, Memory | None, float], Memory],
         clock: Callable[[], float] = time.time,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """`recall` gives a target's memory at the start, from what the history last held and
-        the time."""
+        the time. `leads` tells whether this of several scalers may act."""
+        self._leads = leads
         self._signals = signals
         self._ledger = ledger
         self._recall = recall
@@ -236,7 +238,11 @@ class Controller:
         fleet = decision.observation.fleet
         if fleet is None or fleet.hold is not None or decision.bound == "pause":
             return ""
+        if not self._leads():
+            return "another scaler acts"
         steps: list[str] = []
+        if fleet.obstacle:
+            steps.append(f"in the way: {fleet.obstacle}")
         try:
             taken_back = state.drains.review(state.workers, now)
             self.metrics.drains(state.target.name, taken_back=len(taken_back))

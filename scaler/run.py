@@ -24,6 +24,7 @@ from scaler.decided import ControllerDecisions
 from scaler.external.server import ExternalScalerServer
 from scaler.external.settings import ExternalScalerSettings
 from scaler.history import History
+from scaler.leader import Leader
 from scaler.metrics import ScalerMetrics
 from scaler.orchestrators import create
 from scaler.orchestrators.base import WorkerSeen
@@ -71,6 +72,8 @@ def _controller(config: ScalerConfig, settings: RunSettings, stack: ExitStack) -
     stack.callback(prometheus.close)
     ledger = Ledger.connect(settings.redis_url.get_secret_value())
     stack.callback(ledger.close)
+    leader = Leader(ledger)
+    stack.callback(leader.resign)
     history = History(
         config.program.history_path,
         retention_s=config.program.metrics_retention_days * 86_400.0,
@@ -89,7 +92,8 @@ def _controller(config: ScalerConfig, settings: RunSettings, stack: ExitStack) -
         config.targets,
         signals=Signals(prometheus),
         orchestrators=backends,
-        ledger=ledger,
+        ledger=leader,
+        leads=leader.leads,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
         recall=Recall(prometheus),

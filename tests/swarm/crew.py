@@ -79,7 +79,9 @@ class Crew:
             done = sum(slot.running for slot in seen.slots) == wanted and not leaving
             return seen if done and len(seen.slots) == seen.replicas else None
 
-        found: ServiceView = wait_until(check, f"{name} settled: {self.describe(name)}")
+        found: ServiceView = wait_until(
+            check, f"settled: {name}", explain=lambda: self.describe(name)
+        )
         return found
 
     def describe(self, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -122,3 +123,27 @@ def test_status_is_stored_under_the_job_id(ledger: Ledger) -> None:
 def test_a_redis_that_is_away_is_a_ledger_error() -> None:
     with pytest.raises(LedgerError, match="ledger"):
         Ledger.connect("redis://127.0.0.1:9", timeout_s=0.2).workers()
+
+
+def test_a_lease_has_one_holder_and_each_new_one_a_higher_token(ledger: Ledger) -> None:
+    first = ledger.take_lease("scaler", "a", ttl_s=0.3)
+    assert first
+    assert ledger.take_lease("scaler", "b", ttl_s=5) is None
+    assert ledger.take_lease("scaler", "a", ttl_s=0.3) == first
+    time.sleep(0.5)
+    second = ledger.take_lease("scaler", "b", ttl_s=5)
+    assert second
+    assert second > first
+    ledger.drop_lease("scaler", "a")
+    assert ledger.take_lease("scaler", "a", ttl_s=5) is None
+    ledger.drop_lease("scaler", "b")
+    assert ledger.take_lease("scaler", "a", ttl_s=5)
+
+
+def test_who_lost_the_lease_can_ask_nobody_to_leave(ledger: Ledger) -> None:
+    ledger.put_worker(record(ledger, "w1"))
+    token = ledger.take_lease("scaler", "a", ttl_s=5)
+    assert token
+    assert not ledger.request_drain("w1", "late", lease=("scaler", token - 1))
+    assert ledger.drain_request("w1") is None
+    assert ledger.request_drain("w1", "in time", lease=("scaler", token))
