@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -172,6 +173,17 @@ def test_details_come_from_the_management_api(stack: Stack) -> None:
             lambda s: {name: s.value(name) for name in expected} == expected, "details"
         )
         assert seen.value("autoscaler_source_up", source="management") == 1
+
+
+def test_names_and_types_pass_prometheus_own_check(stack: Stack, ledger: Ledger) -> None:
+    ledger.put_worker(record("w1", WorkerState.BUSY, job_id="j"))
+    ledger.count_started("video-queue", "e1", first=True, wait_s=7)
+    management = stack.management_url.replace("://", "://guest:guest@")
+    with exporter_for(stack, MANAGEMENT_URL=management) as probe:
+        text = probe.get("/metrics")
+    command = ["promtool", "check", "metrics"]
+    done = subprocess.run(command, input=text, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
 def test_the_connection_stays_between_scrapes(stack: Stack) -> None:
