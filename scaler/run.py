@@ -21,6 +21,7 @@ from scaler.api import Api
 from scaler.config import ScalerConfig, load_config
 from scaler.controller import Controller
 from scaler.decided import ControllerDecisions
+from scaler.discovery import Discovery
 from scaler.external.server import ExternalScalerServer
 from scaler.external.settings import ExternalScalerSettings
 from scaler.history import History
@@ -32,6 +33,7 @@ from scaler.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, P
 from scaler.promql import Prometheus
 from scaler.recall import Recall
 from scaler.signals import Signals
+from scaler.targets import Knobs
 
 _log = get("scaler")
 _HTTP_PORT = 8080
@@ -94,10 +96,17 @@ def _controller(config: ScalerConfig, settings: RunSettings, stack: ExitStack) -
         orchestrators=backends,
         ledger=leader,
         leads=leader.leads,
+        discover=Discovery(backends, defaults=_defaults(config), configured=config.targets),
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
         recall=Recall(prometheus),
     )
+
+
+def _defaults(config: ScalerConfig) -> dict[str, object]:
+    """What `scaling:` says for targets that the file does not name."""
+    set_there = config.scaling.model_fields_set & Knobs.model_fields.keys()
+    return {name: getattr(config.scaling, name) for name in set_there}
 
 
 def _serve(
@@ -108,16 +117,19 @@ def _serve(
     stack: ExitStack,
 ) -> None:
     interval_s = config.scaling.metrics_collection_interval
-    api = Api(controller, health_check=_progress_check(controller, interval_s))
-    stack.enter_context(Server(http, api.routes(), name="scaler"))
     external = ExternalScalerServer(
         grpc,
         ControllerDecisions(controller),
         config.program.prometheus_url,
         registry=controller.metrics.registry,
     )
-    external.start()
-    stack.callback(external.stop)
+    stack.enter_context(external)
+    progress = _progress_check(controller, interval_s)
+
+    def check() -> str | None:
+        return progress() if external.running else "the gRPC server has ended"
+
+    stack.enter_context(Server(http, Api(controller, health_check=check).routes(), name="scaler"))
 
 
 def _tend_pods(controller: Controller, stack: ExitStack) -> None:

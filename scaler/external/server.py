@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -73,6 +74,11 @@ class ExternalScalerServer:
             raise self._error
         return self
 
+    @property
+    def running(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """End every stream with OK, let calls finish, free the port. May be called twice."""
         loop = self._loop
@@ -114,7 +120,9 @@ class ExternalScalerServer:
             server, healthy = await self._serve(upstream, streams)
 
             def decided() -> None:
-                loop.call_soon_threadsafe(streams.wake)
+                # A decision in the very moment of stopping finds the loop closed.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(streams.wake)
 
             unsubscribe = self._decisions.subscribe(decided)
             refresher = loop.create_task(upstream.run())

@@ -142,7 +142,9 @@ class Upstream:
                     entry.used = now
                     self._fetch(entry, tick)
             self._forget(now)
-            await asyncio.sleep(max(0.01, tick + self._stream_tick_s - self._clock()))
+            # Wakes again just after the next tick, also when the clock was set.
+            wait = tick + self._stream_tick_s - self._clock()
+            await asyncio.sleep(min(max(0.01, wait), self._stream_tick_s))
 
     def _entry(self, query: str, now: float) -> _Entry:
         entry = self._entries.get(query)
