@@ -69,10 +69,14 @@ class Controller:
         recall: Callable[[Target, Memory | None, float], Memory],
         clock: Callable[[], float] = time.time,
         leads: Callable[[], bool] = lambda: True,
+        discover: Callable[[], Sequence[Target]] = tuple,
     ) -> None:
         """`recall` gives a target's memory at the start, from what the history last held and
-        the time. `leads` tells whether this of several scalers may act."""
+        the time. `leads` tells whether this of several scalers may act; `discover` gives
+        targets beside the configured ones, which may come and go."""
         self._leads = leads
+        self._discover = discover
+        self._discovered: list[Target] = []
         self._signals = signals
         self._ledger = ledger
         self._recall = recall
@@ -95,10 +99,21 @@ class Controller:
         A target of the same name, queue and orchestrator keeps what is remembered of it; the
         fleet of one that is gone stays as it is.
         """
+        self._configured, self._orchestrators = tuple(targets), orchestrators
+        self._take_up()
+
+    def _take_up(self) -> None:
+        """Replaces the states as a whole, since other threads read them."""
         self._states = {
-            target.name: self._state_of(target, orchestrators[target.orchestrator])
-            for target in targets
+            target.name: self._state_of(target, self._orchestrators[target.orchestrator])
+            for target in (*self._discovered, *self._configured)
         }
+
+    def _look_for_targets(self) -> None:
+        found = list(self._discover())
+        if found != self._discovered:
+            self._discovered = found
+            self._take_up()
 
     def _state_of(self, target: Target, orchestrator: Orchestrator) -> _State:
         state = self._states.get(target.name)
@@ -112,7 +127,7 @@ class Controller:
 
     @property
     def targets(self) -> list[Target]:
-        """All of them, as configured."""
+        """All of them, configured or discovered."""
         return [state.target for state in self._states.values()]
 
     def latest(self, name: str) -> Cycle | None:
@@ -183,6 +198,7 @@ class Controller:
     def cycle(self) -> list[str]:
         """One cycle of all targets; the sentence in which each ended."""
         began = time.monotonic()
+        self._look_for_targets()
         sentences = [self._cycle_of(state) for state in self._states.values()]
         self.metrics.cycled(self._clock(), time.monotonic() - began)
         self.progressed_at = time.monotonic()

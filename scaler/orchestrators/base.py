@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scaler.errors import OrchestratorError
 from scaler.observation import Fleet
@@ -58,6 +59,10 @@ class Orchestrator(ABC):
     def settle(self, target: Target) -> str | None:
         """Take account of workers that have left by themselves (lower the replica count by the
         slots they left empty), never stopping anyone; a sentence if anything was done."""
+
+    def discover(self) -> Sequence[Mapping[str, Any]]:
+        """Services that ask to be scaled, as fields of a Target; most backends know of none."""
+        return ()
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds. Workers go on unless they are this process's own children."""

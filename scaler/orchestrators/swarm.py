@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Annotated, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -14,7 +14,7 @@ from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSee
 from scaler.orchestrators.swarm_engine import DirectEngine, Engine, StaleVersionError
 from scaler.orchestrators.swarm_gateway import GatewayEngine
 from scaler.orchestrators.swarm_order import choose, safe_to_lower
-from scaler.orchestrators.swarm_state import ServiceView, bounds_of, obstacle
+from scaler.orchestrators.swarm_state import ServiceView, bounds_of, obstacle, offer_of
 from scaler.targets import MAX_REPLICAS, Target
 
 _ATTEMPTS = 5
@@ -125,6 +125,10 @@ class Swarm(Orchestrator):
         except StaleVersionError:
             return None
         return f"{seen.name}: replicas {seen.replicas} -> {seen.replicas - 1}, an empty slot"
+
+    def discover(self) -> Sequence[Mapping[str, Any]]:
+        """Services labelled `autoscaler.enable=true`."""
+        return [offer_of(seen) for seen in self._engine.opted_in()]
 
     def _changeable(self, target: Target) -> ServiceView:
         seen = self._engine.view(target.service)

@@ -14,6 +14,7 @@ Json = Mapping[str, Any]
 
 LABEL = "autoscaler."
 ENABLE = f"{LABEL}enable"
+_SHORT = {"min": "min_workers", "max": "max_workers"}
 _ROLLING = {
     "updating": "a roll-out is running",
     "rollback_started": "a rollback is running",
@@ -65,6 +66,17 @@ def bounds_of(labels: Mapping[str, str], defaults: Mapping[str, int]) -> tuple[i
     if low > high:
         raise ValueError(f"{LABEL}min: '{low}' is not allowed; allowed: at most {high}, the max")
     return low, high
+
+
+def offer_of(seen: ServiceView) -> dict[str, str]:
+    """The service's labels `autoscaler.…` as fields of a target."""
+    stack = seen.labels.get("com.docker.stack.namespace", "")
+    fields = {"name": seen.name.removeprefix(f"{stack}_"), "service": seen.name}
+    for label, text in seen.labels.items():
+        name = label.removeprefix(LABEL)
+        if label.startswith(LABEL) and label != ENABLE:
+            fields[_SHORT.get(name, name)] = text
+    return fields
 
 
 def _bound(labels: Mapping[str, str], name: str, default: int) -> int:
