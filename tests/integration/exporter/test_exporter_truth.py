@@ -186,6 +186,23 @@ def test_names_and_types_pass_prometheus_own_check(stack: Stack, ledger: Ledger)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
+def test_the_brokers_user_needs_no_permission_on_any_queue(stack: Stack) -> None:
+    user = {"password": "watching", "tags": "monitoring"}
+    put(f"{stack.management_url}/api/users/watcher", user)
+    nothing = {"configure": "^$", "write": "^$", "read": "^$"}
+    put(f"{stack.management_url}/api/permissions/%2F/watcher", nothing)
+    watcher = {
+        "RABBIT_URL": stack.rabbit_url.replace("guest:guest", "watcher:watching"),
+        "MANAGEMENT_URL": stack.management_url.replace("://", "://watcher:watching@"),
+        "QUEUES": "video-*",
+    }
+    with exporter_for(stack, **watcher) as probe:
+        seen = probe.scrape()
+    assert seen.value(READY, queue="video-queue") == 0
+    assert seen.value("autoscaler_source_up", source="management") == 1
+    assert seen.value("autoscaler_source_up", source="listing") == 1
+
+
 def test_the_connection_stays_between_scrapes(stack: Stack) -> None:
     given = settings({"RABBIT_URL": stack.rabbit_url, "REDIS_URL": stack.redis_url})
     reader = QueueReader(parameters(given, name="autoscaler-exporter", heartbeat_s=1)).start()
