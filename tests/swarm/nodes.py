@@ -85,7 +85,7 @@ class Nodes:
             _ip("-n", name, "address", "add", f"{self.address(number)}/24", "dev", "eth0")
             _ip("-n", name, "link", "set", "eth0", "up")
             _ip("-n", name, "link", "set", "lo", "up")
-            _ip("-n", name, "route", "add", "default", "via", f"{_SUBNET}.254")
+            # No way out: an engine that looks for an image in a registry gives up at once.
 
     def _all_ready(self) -> bool:
         nodes: list[Any] = self.manager.api.nodes()

@@ -35,18 +35,18 @@ given = json.load(sys.stdin)
 """
 _PUBLISH = """
 for body in given:
-    channel.basic_publish("", "video-queue", json.dumps(body).encode(),
+    channel.basic_publish("", body.pop("queue", "video-queue"), json.dumps(body).encode(),
                           pika.BasicProperties(delivery_mode=2))
 result = len(given)
 """
 _DECLARE = """
-for queue in ("video-queue", "publish-queue"):
+for queue in ("video-queue", "edit-queue", "publish-queue"):
     channel.queue_declare(queue, durable=True)
 result = None
 """
 _READY = """
 result = {q: channel.queue_declare(q, durable=True, passive=True).method.message_count
-          for q in ("video-queue", "publish-queue")}
+          for q in ("video-queue", "edit-queue", "publish-queue")}
 """
 _TAKE = """
 result = []
@@ -54,6 +54,10 @@ while True:
     method, _, body = channel.basic_get("publish-queue", auto_ack=True)
     if method is None: break
     result.append(json.loads(body))
+"""
+_LEADER = """
+holder = ledger._redis.hget("autoscaler:lease:scaler", "holder") or ""
+result = holder.split("-")[0]
 """
 _QUERY = "result = prometheus(given)"
 _STATES = "result = [w.model_dump(mode='json') for w in ledger.workers()]"
@@ -119,7 +123,7 @@ class ShippedStack:
             )
 
     def deploy(self, *files: Path, **variables: str) -> None:
-        """Deploy, or deploy again, the shipped file unchanged."""
+        """Deploy, or deploy again, the shipped file unchanged, with further files."""
         arguments = [part for file in (FOLDER / "stack.yml", *files) for part in ("-c", str(file))]
         self.engine.cli(
             "stack", "deploy", "--resolve-image", "never", *arguments, NAME,
@@ -157,6 +161,13 @@ class ShippedStack:
             return None
 
         return str(wait_until(find, f"a running {service}"))
+
+    def acting_scaler(self, but: str = "") -> str:
+        """Id of the container that holds the lease; empty while none does, or while it is `but`."""
+        host = self.inside(_LEADER)
+        ids = [c["Id"] for c in self.engine.api.containers(quiet=True)]
+        found = [one for one in ids if host and one.startswith(host) and one != but]
+        return found[0] if found else ""
 
     def inside(self, script: str, given: Any = None) -> Any:
         """What `script` leaves in `result`, run in the exporter's container."""

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.swarm.stack import NAME, ShippedStack, stack_images
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(900)]
 
+SECOND = Path(__file__).with_name("second.yml")
 MEGABYTE = 1_000_000
 
 
@@ -44,7 +46,10 @@ def test_images_are_small_and_run_as_nobody_special(
 
 @pytest.fixture(scope="module")
 def stack(shipped: Engine) -> Iterator[ShippedStack]:
-    with ShippedStack(shipped, MAX_WORKERS="5", RENDER_THREADS="1") as deployed:
+    queues = "video-queue,edit-queue"
+    with ShippedStack(
+        shipped, MAX_WORKERS="5", RENDER_THREADS="1", QUEUES=queues, SCALER_REPLICAS="2"
+    ) as deployed:
         deployed.declare_queues()
         yield deployed
 
@@ -86,3 +91,43 @@ def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedSt
     assert not stack.query("autoscaler_jobs_redelivered_total > 0")
     spec_after = stack.spec("video-creator")
     assert spec_after == spec_before
+
+
+def test_bursts_for_two_targets_one_by_label_with_the_acting_scaler_killed(
+    stack: ShippedStack,
+) -> None:
+    """60 jobs; the leader dies in their midst; nobody at work is stopped and no job comes twice."""
+    services = ("video-creator", "video-editor")
+    stack.deploy(SECOND, VIDEO_CREATOR_REPLICAS="1")
+    wait_until(lambda: len(stack.workers()) >= 2, "both kinds", timeout_s=120)
+    specs = {service: stack.spec(service) for service in services}
+    stack.exits.clear()
+    jobs = [
+        {**dialogue(f"two-{number}"), "queue": ("video-queue", "edit-queue")[number % 2]}
+        for number in range(60)
+    ]
+    for begin in range(0, 60, 20):
+        stack.publish(jobs[begin : begin + 20])
+        if begin == 20:
+            killed = stack.acting_scaler()
+            stack.engine.api.kill(killed)
+            killed_at = time.monotonic()
+            wait_until(lambda: stack.acting_scaler(killed), "another scaler", timeout_s=30)
+            took_s = time.monotonic() - killed_at
+            assert took_s <= 15, took_s
+        time.sleep(10)
+    wanted = {job["job_id"] for job in jobs}
+    wait_until(lambda: wanted <= set(stack.videos()), "60 videos", timeout_s=600)
+
+    def at_rest() -> bool:
+        counts = [stack.spec(s)["Mode"]["Replicated"]["Replicas"] for s in services]
+        return counts == [1, 1] and len(stack.workers()) == 2
+
+    wait_until(at_rest, "back at one each", timeout_s=300, explain=stack.report)
+    messages = Counter(message["job_id"] for message in stack.results())
+    assert messages == dict.fromkeys(wanted, 1)
+    assert not stack.query("autoscaler_jobs_redelivered_total > 0")
+    for service in services:
+        assert len(stack.exits[service]) >= 1, service
+        assert set(stack.exits[service]) == {0}, service
+        assert stack.spec(service) == specs[service]
