@@ -93,6 +93,13 @@ def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedSt
     assert spec_after == spec_before
 
 
+def kill_the_acting_scaler(stack: ShippedStack) -> None:
+    killed = stack.acting_scaler()
+    stack.engine.api.kill(killed)
+    # The lease of the dead runs out after eight seconds.
+    wait_until(lambda: stack.acting_scaler(killed), "another scaler acting", timeout_s=15)
+
+
 def test_bursts_for_two_targets_one_by_label_with_the_acting_scaler_killed(
     stack: ShippedStack,
 ) -> None:
@@ -109,12 +116,7 @@ def test_bursts_for_two_targets_one_by_label_with_the_acting_scaler_killed(
     for begin in range(0, 60, 20):
         stack.publish(jobs[begin : begin + 20])
         if begin == 20:
-            killed = stack.acting_scaler()
-            stack.engine.api.kill(killed)
-            killed_at = time.monotonic()
-            wait_until(lambda: stack.acting_scaler(killed), "another scaler", timeout_s=30)
-            took_s = time.monotonic() - killed_at
-            assert took_s <= 15, took_s
+            kill_the_acting_scaler(stack)
         time.sleep(10)
     wanted = {job["job_id"] for job in jobs}
     wait_until(lambda: wanted <= set(stack.videos()), "60 videos", timeout_s=600)
