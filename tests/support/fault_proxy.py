@@ -21,6 +21,7 @@ class FaultProxy:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._frozen = threading.Event()
+        self._fatal: bytes | None = None
         self._thread = threading.Thread(target=self._accept, daemon=True)
 
     def __enter__(self) -> FaultProxy:
@@ -44,6 +45,10 @@ class FaultProxy:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         return True
+
+    def cut_after(self, words: bytes) -> None:
+        """Cut a connection once, right after its client has sent `words`, before any answer."""
+        self._fatal = words
 
     def freeze(self) -> None:
         """Pass nothing on any more, while connections seem to stay."""
@@ -84,6 +89,9 @@ class FaultProxy:
                     if not data:
                         raise ConnectionResetError
                     other[end].sendall(data)
+                    if self._fatal and end is client and self._fatal in data:
+                        self._fatal = None
+                        raise ConnectionResetError
         with self._lock:
             if (client, server) in self._pairs:
                 self._pairs.remove((client, server))

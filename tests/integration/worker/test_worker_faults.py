@@ -189,6 +189,28 @@ def test_a_publish_whose_confirmation_was_lost_is_not_made_again(fleet: Fleet) -
     eventually(lambda: not leftover_receipts(fleet))
 
 
+@pytest.mark.parametrize(
+    ("title", "words"), [("fast", b'"storage_path"'), ("permanent", b'"permanent"')]
+)
+def test_a_connection_cut_between_publishing_and_its_confirmation(
+    fleet: Fleet, title: str, words: bytes
+) -> None:
+    with FaultProxy(fleet.stack.amqp_port) as proxy:
+        fleet.start(RABBIT_URL=f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+        fleet.ready()
+        proxy.cut_after(words)
+        job = fleet.submit(title)
+        eventually(lambda: any("earlier holder" in e["event"] for e in fleet.events("w1")))
+        assert any(e["event"] == "broker away" for e in fleet.events("w1"))
+        eventually(lambda: not leftover_receipts(fleet), within_s=30)
+    assert fleet.renders(job) == 1
+    assert fleet.depth(fleet.job_queue) == 0
+    published = (len(fleet.announced()), len(fleet.take(f"{fleet.job_queue}.dead")))
+    assert published == ((1, 0) if title == "fast" else (0, 1))
+    (counters,) = [c for c in fleet.ledger.counters() if c.queue == fleet.job_queue]
+    assert sum(counters.outcomes.values()) == 1
+
+
 @pytest.mark.timeout(330)
 def test_storm(own: Fleet) -> None:
     """300 jobs, 6 workers; workers, broker, ledger and network fail over and over."""
