@@ -180,7 +180,9 @@ class QueueReader:
             batch.fail(self._problem)
             return
         self._batch = batch
-        wanted = min(len(batch.waiting), CHANNELS)
+        # The broker may allow fewer; 0 is no limit.
+        allowed = self._connection.params.channel_max or CHANNELS
+        wanted = min(len(batch.waiting), CHANNELS, allowed)
         idle, self._idle = self._idle, []
         for channel in idle:
             self._next(channel)
@@ -191,6 +193,10 @@ class QueueReader:
         self._channels += 1
         channel = self._connection.channel(on_open_callback=self._next)
         channel.add_on_close_callback(self._channel_closed)
+
+    def _replace_channel(self) -> None:
+        if self._connected.is_set() and self._batch is not None and self._batch.waiting:
+            self._open_channel()
 
     def _next(self, channel: Any) -> None:
         batch = self._batch
@@ -211,14 +217,16 @@ class QueueReader:
         if not isinstance(error, ChannelClosedByBroker):
             return  # the connection goes as a whole
         self._channels -= 1
+        if channel in self._idle:
+            self._idle.remove(channel)
         asked = self._asked.pop(channel.channel_number, None)
         if asked is None:
             return
         batch, name = asked
         batch.refused[name] = f"{error.reply_code} {error.reply_text}"
-        if batch.waiting and batch is self._batch:
-            self._open_channel()
         batch.settle()
+        # Only after this callback does pika give the channel's number back.
+        self._connection.ioloop.add_callback_threadsafe(self._replace_channel)
 
 
 class Depths:

@@ -120,6 +120,24 @@ def test_a_queue_that_is_missing_is_absent_and_no_other_is_disturbed(stack: Stac
         assert probe.scrape().value(READY, queue="video-queue") == 0
 
 
+def test_few_channels_and_many_missing_queues(stack: Stack) -> None:
+    there = [f"few-{number}" for number in range(8)]
+    names = [name for pair in zip(there, (f"no-{n}" for n in there), strict=True) for name in pair]
+    url = f"{stack.rabbit_url}?channel_max=2"
+    with (
+        exporter_for(stack, RABBIT_URL=url, QUEUES=",".join(names)) as probe,
+        channel(stack) as amqp,
+    ):
+        for name in there:
+            amqp.queue_declare(name)
+        for _ in range(3):
+            seen = probe.scrape()
+            assert seen.value("autoscaler_source_up", source="amqp") == 1
+            assert [seen.value(READY, queue=name) for name in there] == [0] * 8
+        for name in there:
+            amqp.queue_delete(name)
+
+
 def test_patterns_over_queues_and_virtual_hosts(stack: Stack) -> None:
     management = stack.management_url.replace("://", "://guest:guest@")
     put(f"{stack.management_url}/api/vhosts/team-a", {})
