@@ -66,7 +66,7 @@ def decide(
     case = _Case(observation, memory, target, fleet, now)
     number, bound = _limit(case, wanted, before)
     number, bound = _bound(number, bound, limits, min(memory.busy, fleet.running))
-    memory = _moved(replace(memory, known_at=now), number, target, now)
+    memory = _moved(memory, number, target, now, known_at=now)
     action = _action(number, fleet.running, bound, wanted)
     idle = observation.idle
     may_leave = int(idle.value) if isinstance(idle, Known) else 0
@@ -279,17 +279,21 @@ def _action(number: int, running: int, bound: str, wanted: int) -> str:
     return HOLD if bound and wanted != number else NONE
 
 
-def _moved(memory: Memory, number: int, target: Target, now: float) -> Memory:
-    """`memory` with the decided number in it."""
+def _moved(
+    memory: Memory, number: int, target: Target, now: float, *, known_at: float | None = None
+) -> Memory:
+    """`memory` with the decided number in it; `known_at` where everything was known."""
+    known_at = memory.known_at if known_at is None else known_at
     before = number if memory.target is None else memory.target
     changed = memory.changed_at if before == number else now
     if target.max_added_per_minute is None and target.max_removed_per_minute is None:
-        return replace(memory, at=now, target=number, changed_at=changed)
+        return replace(memory, at=now, target=number, changed_at=changed, known_at=known_at)
     return replace(
         memory,
         at=now,
         target=number,
         changed_at=changed,
+        known_at=known_at,
         # The number before held until now.
         highs=push(memory.highs, now, max(number, before), _MINUTE_S),
         lows=push(memory.lows, now, -min(number, before), _MINUTE_S),

@@ -60,8 +60,8 @@ def frontier(arena: Arena, kinds: Mapping[str, Sequence[Entry]], path: Path) -> 
         label="clairvoyant that adds no waiting (drawn at the bottom: its wait is 0)",
     )
     axes.set_yscale("log")
+    axes.set_ylim(bottom=floor / 2)
     axes.set_xlim(left, right)
-    axes.set_ylim(bottom=floor / 1.5)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} s"))
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -46,8 +46,8 @@ class View:
         self._rng = random.Random(seed)
         self._startup = Known(startup_s, settings.data_age_s, "")
         self._mean: Signal = _nothing("no job done yet")
-        self._mean_sum = 0.0
-        self._counted = 0
+        self._recent: deque[tuple[float, float]] = deque()
+        self._recent_sum = 0.0
         self._past: deque[tuple[float, int, int, int]] = deque()
         self._numbers: dict[int, Known] = {}
         self._fleet = Fleet(-1, -1)
@@ -105,15 +105,17 @@ class View:
 
     def _mean_duration(self, world: World) -> Signal:
         """Mean duration of the jobs that ended within the last hour."""
-        recent = world.recent
-        if len(recent) == self._counted and (not recent or recent[0][0] > world.now - _HOUR_S):
+        recent = self._recent
+        if not world.ended and not (recent and recent[0][0] <= world.now - _HOUR_S):
             return self._mean
+        for ended in world.ended:
+            recent.append(ended)
+            self._recent_sum += ended[1]
+        world.ended.clear()
         while recent and recent[0][0] <= world.now - _HOUR_S:
-            recent.popleft()
-        self._counted = len(recent)
+            self._recent_sum -= recent.popleft()[1]
         if recent:
-            mean = sum(duration for _, duration in recent) / len(recent)
-            self._mean = Known(mean, self._settings.data_age_s, "")
+            self._mean = Known(self._recent_sum / len(recent), self._settings.data_age_s, "")
         return self._mean
 
 

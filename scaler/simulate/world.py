@@ -48,8 +48,8 @@ class World:
         self.wasted_s = 0.0
         self.done = 0
         self.last_end = 0.0
-        self.recent: deque[tuple[float, float]] = deque()
-        """(end, duration) of finished jobs, for who wants their mean."""
+        self.ended: list[tuple[float, float]] = []
+        """(end, duration) of jobs that have finished since the list was last emptied."""
         self._next = 0
         self._ready: list[float] = []
         self._ends: list[tuple[float, int]] = []
@@ -198,7 +198,7 @@ class World:
             return
         self.done += 1
         self.last_end = end
-        self.recent.append((end, self._durations[job]))
+        self.ended.append((end, self._durations[job]))
         self._free(worker)
 
     def _free(self, worker: int) -> None:
