@@ -164,7 +164,7 @@ class Presence:
                     self._ledger.remove_worker(self._record.id)
                     return
                 self.reachable, pause = True, _BACKOFF_S[0]
-            except LedgerError as error:
+            except Exception as error:  # whatever it is, this thread must outlive it
                 if self.reachable:
                     _log.warning("ledger away; outcomes are kept", error=str(error)[:300])
                 self.reachable = False
@@ -189,7 +189,12 @@ class Presence:
 
     def _send_events(self) -> None:
         while self._events:
-            self._events[0](self._ledger)
+            try:
+                self._events[0](self._ledger)
+            except LedgerError:
+                raise
+            except Exception as error:  # a mistake of ours; it must not hold up all that follow
+                _log.error("event dropped", error=repr(error)[:300])
             self._events.popleft()
 
     def _send_record(self) -> None:
