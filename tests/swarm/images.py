@@ -76,11 +76,16 @@ def _make_root(tar: Path, files: dict[str, str]) -> None:
         shutil.move(fresh, tar)
 
 
+def build_image(engine: Engine, name: str, folder: str) -> None:
+    """The stand-in of that folder under the official name."""
+    engine.cli("build", "--network", "host", "--tag", name, str(STANDINS / folder))
+
+
 def build_standins(engine: Engine) -> None:
     """Every stand-in, under the official name."""
     build_base(engine)
     for name, folder in {PYTHON: "python", **OFFICIAL}.items():
-        engine.cli("build", "--network", "host", "--tag", name, str(STANDINS / folder))
+        build_image(engine, name, folder)
 
 
 def build_programs(engine: Engine, programs: tuple[str, ...] = PROGRAMS) -> None:
