@@ -272,3 +272,29 @@ def test_settings_that_cannot_be_used_end_with_code_two(fleet: Fleet) -> None:
         assert len(done.stderr.splitlines()) == 1
         assert name in done.stderr
         assert value in done.stderr
+
+
+def test_submit_sends_all_or_nothing(fleet: Fleet, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_bytes(body("good"))
+    bad.write_bytes(body("bad/../id"))
+
+    def submit(*files: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "worker", "submit", *map(str, files)],
+            env=fleet.environment(),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    refused = submit(good, bad)
+    assert refused.returncode == 2
+    assert "job_id: 'bad/../id' is not allowed" in refused.stderr
+    assert fleet.depth(fleet.job_queue) == 0
+    assert submit(good).returncode == 0
+    ((properties, raw),) = fleet.take(fleet.job_queue)
+    assert raw == body("good")
+    assert properties.delivery_mode == 2
+    assert abs(properties.timestamp - time.time()) < 60
