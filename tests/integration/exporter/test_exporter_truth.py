@@ -223,21 +223,21 @@ def test_the_brokers_user_needs_no_permission_on_any_queue(stack: Stack) -> None
 
 def test_the_connection_stays_between_scrapes(stack: Stack) -> None:
     given = settings({"RABBIT_URL": stack.rabbit_url, "REDIS_URL": stack.redis_url})
-    reader = QueueReader(parameters(given, name="autoscaler-exporter", heartbeat_s=1)).start()
+    reader = QueueReader(parameters(given, name="heartbeats", heartbeat_s=1)).start()
     try:
         assert reader.read(["video-queue"], 5)["video-queue"].ready == 0
-        before = connections(stack)
+        before = connections(stack, "heartbeats")
         # The broker drops a connection that is used in scrapes only: it misses heartbeats.
         time.sleep(6)
         assert reader.read(["video-queue"], 5)["video-queue"].ready == 0
-        assert connections(stack) == before
+        assert connections(stack, "heartbeats") == before
         assert len(before) == 1
     finally:
         reader.close()
 
 
-def connections(stack: Stack) -> list[str]:
-    """The exporter's connections by their name in the broker."""
+def connections(stack: Stack, client: str) -> list[str]:
+    """The connections of a client of that name, as the broker calls them."""
     request = urllib.request.Request(f"{stack.management_url}/api/connections")
     request.add_header("Authorization", "Basic Z3Vlc3Q6Z3Vlc3Q=")
     deadline = time.monotonic() + 20
@@ -247,7 +247,7 @@ def connections(stack: Stack) -> list[str]:
         names = [
             row["name"]
             for row in rows
-            if row.get("client_properties", {}).get("connection_name") == "autoscaler-exporter"
+            if row.get("client_properties", {}).get("connection_name") == client
         ]
         if len(names) == 1 or time.monotonic() > deadline:
             return names
