@@ -3,10 +3,10 @@ ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE} AS build
 WORKDIR /src
 # Dependencies first: a change of the source costs only the last layer.
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml constraints.txt LICENSE ./
 RUN touch README.md \
  && python3 -m venv --without-pip /opt/app \
- && pip --python /opt/app/bin/python3 install --no-cache-dir ".[scaler]"
+ && pip --python /opt/app/bin/python3 install --no-cache-dir --constraint constraints.txt ".[scaler]"
 COPY common/ common/
 COPY protos/ protos/
 COPY scaler/ scaler/
