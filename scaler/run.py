@@ -13,11 +13,10 @@ from typing import Literal
 
 from pydantic import SecretStr
 
-from common.http import HttpSettings, Server
+from common.http import HttpSettings
 from common.ledger import Ledger
 from common.logs import configure, get, without_credentials
 from common.settings import Settings, load, or_exit
-from scaler.api import Api
 from scaler.config import ScalerConfig, load_config
 from scaler.controller import Controller
 from scaler.decided import ControllerDecisions
@@ -34,6 +33,12 @@ from scaler.promql import Prometheus
 from scaler.recall import Recall
 from scaler.signals import Signals
 from scaler.targets import Knobs
+from scaler.web.access import Access
+from scaler.web.app import create_app
+from scaler.web.server import WebServer
+from scaler.web.settings import WebSettings
+from scaler.web.status import Links, StatusBoard
+from scaler.web.watch import Watch
 
 _log = get("scaler")
 _HTTP_PORT = 8080
@@ -54,6 +59,7 @@ def run(config_path: Path | None) -> int:
     config = or_exit(lambda: load_config(config_path))
     settings = or_exit(lambda: load(RunSettings))
     http = or_exit(lambda: load(HttpSettings, base={"http_port": _HTTP_PORT}))
+    web = or_exit(lambda: load(WebSettings))
     port = {"grpc_port": config.program.grpc_port}
     grpc = or_exit(lambda: load(ExternalScalerSettings, base=port))
     configure("scaler", settings.log_level)
@@ -62,7 +68,9 @@ def run(config_path: Path | None) -> int:
         signal.signal(each, lambda *_: stop.set())
     with ExitStack() as stack:
         controller = or_exit(lambda: _controller(config, settings, stack))
-        or_exit(lambda: _serve(config, http, grpc, controller, stack))
+        external = or_exit(lambda: _serve_grpc(config, grpc, controller, stack))
+        check = _health_check(controller, external)
+        or_exit(lambda: _serve(config, (http, web), controller, check, stack))
         or_exit(lambda: _tend_pods(controller, stack))
         controller.run(config.scaling.metrics_collection_interval, stop)
         _log.info("leaving; the fleet stays as it is")
@@ -109,14 +117,12 @@ def _defaults(config: ScalerConfig) -> dict[str, object]:
     return {name: getattr(config.scaling, name) for name in set_there}
 
 
-def _serve(
+def _serve_grpc(
     config: ScalerConfig,
-    http: HttpSettings,
     grpc: ExternalScalerSettings,
     controller: Controller,
     stack: ExitStack,
-) -> None:
-    interval_s = config.scaling.metrics_collection_interval
+) -> ExternalScalerServer:
     external = ExternalScalerServer(
         grpc,
         ControllerDecisions(controller),
@@ -124,12 +130,25 @@ def _serve(
         registry=controller.metrics.registry,
     )
     stack.enter_context(external)
-    progress = _progress_check(controller, interval_s)
+    return external
 
-    def check() -> str | None:
-        return progress() if external.running else "the gRPC server has ended"
 
-    stack.enter_context(Server(http, Api(controller, health_check=check).routes(), name="scaler"))
+def _serve(
+    config: ScalerConfig,
+    settings: tuple[HttpSettings, WebSettings],
+    controller: Controller,
+    health_check: Callable[[], str | None],
+    stack: ExitStack,
+) -> None:
+    http, web = settings
+    # A client of its own: pages are asked for on other threads than the loop's.
+    prometheus = Prometheus(config.program.prometheus_url)
+    stack.callback(prometheus.close)
+    watch = Watch(prometheus, config.program.dashboard_refresh_interval, time.time)
+    link = web.prometheus_link_url or without_credentials(config.program.prometheus_url)
+    board = StatusBoard(controller, watch, Links(link, web.grafana_link_url))
+    app = create_app(board, Access(http, web.http_act_token), health_check=health_check)
+    stack.enter_context(WebServer(http, app))
 
 
 def _tend_pods(controller: Controller, stack: ExitStack) -> None:
@@ -147,12 +166,16 @@ def _tend_pods(controller: Controller, stack: ExitStack) -> None:
     stack.callback(keeper.start().stop)
 
 
-def _progress_check(controller: Controller, interval_s: float) -> Callable[[], str | None]:
+def _health_check(
+    controller: Controller, external: ExternalScalerServer
+) -> Callable[[], str | None]:
     """Alive means that the loop comes round, not merely that the process is there."""
-    patience_s = max(30.0, _STALLED_INTERVALS * interval_s)
 
     def check() -> str | None:
+        patience_s = max(30.0, _STALLED_INTERVALS * controller.interval_s)
         silent_s = time.monotonic() - controller.progressed_at
-        return None if silent_s < patience_s else f"the loop has been stuck for {silent_s:.0f} s"
+        if silent_s >= patience_s:
+            return f"the loop has been stuck for {silent_s:.0f} s"
+        return None if external.running else "the gRPC server has ended"
 
     return check

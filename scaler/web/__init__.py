@@ -1,0 +1,1 @@
+"""The scaler's HTTP surface: metrics, health, the API, and the status page."""

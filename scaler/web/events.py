@@ -1,0 +1,97 @@
+"""Server-sent events: each section of the page whenever it has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from scaler.targets import Target
+from scaler.web.status import StatusBoard
+
+MAX_STREAMS = 64
+_SHOWN_DECISIONS = 25
+
+
+class Pulse:
+    """Wakes streams after every cycle of the controller."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+
+    def beat(self) -> None:
+        """A cycle has ended; called on the controller's thread."""
+        with self._lock:
+            waiting = list(self._waiting.items())
+        for event, loop in waiting:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(event.set)
+
+    def join(self) -> asyncio.Event | None:
+        """An event that every beat sets, or None when there are too many streams."""
+        with self._lock:
+            if len(self._waiting) >= MAX_STREAMS:
+                return None
+            event = asyncio.Event()
+            self._waiting[event] = asyncio.get_running_loop()
+            return event
+
+    def leave(self, event: asyncio.Event) -> None:
+        """Stop setting it."""
+        with self._lock:
+            self._waiting.pop(event, None)
+
+
+async def stream(
+    board: StatusBoard, pulse: Pulse, beat: asyncio.Event, target: Target, span: str
+) -> AsyncIterator[str]:
+    """Events as text, without end: what changed since the last, or a comment to keep it open."""
+    sent: dict[str, str] = {}
+    try:
+        while True:
+            beat.clear()
+            changed = await run_in_threadpool(lambda: list(_changed(board, target, span, sent)))
+            yield "".join(changed) or ": still here\n\n"
+            try:
+                await asyncio.wait_for(beat.wait(), board.watch.refresh_s)
+            except TimeoutError:
+                continue
+    finally:
+        pulse.leave(beat)
+
+
+def _changed(board: StatusBoard, target: Target, span: str, sent: dict[str, str]) -> Iterator[str]:
+    for name, make in _sections(board, target, span).items():
+        text = json.dumps(make(), separators=(",", ":"))
+        if sent.get(name) != text:
+            sent[name] = text
+            # The clock beside it lets the page tell ages though its own may be wrong.
+            yield f"event: {name}\nid: {board.clock():.3f}\ndata: {text}\n\n"
+
+
+def _sections(board: StatusBoard, target: Target, span: str) -> dict[str, Callable[[], Any]]:
+    name = target.name
+    # The target as it is configured now: a reload may have changed it since the page was opened.
+    now = board.target(name) or target
+    return {
+        "system": lambda: board.system().model_dump(),
+        "status": lambda: [_slim(each.model_dump()) for each in board.statuses()],
+        "fleet": lambda: [each.model_dump() for each in board.workers(now)],
+        "decisions": lambda: [
+            each.model_dump() for each in board.decisions(now, limit=_SHOWN_DECISIONS)
+        ],
+        "orders": lambda: board.controller.history.orders(name, limit=5),
+        "chart": lambda: board.chart(now, span).model_dump(),
+        "alerts": lambda: [each.model_dump() for each in board.watch.alerts()],
+    }
+
+
+def _slim(status: dict[str, Any]) -> dict[str, Any]:
+    """Without what changes at every cycle though nothing has happened."""
+    status.pop("timestamp")
+    return status

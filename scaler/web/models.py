@@ -1,0 +1,213 @@
+"""What the API says and takes, typed; times are epoch seconds unless named otherwise."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Level = Literal["good", "busy", "warning", "bad", "paused"]
+Recommendation = Literal["scale_up", "scale_down", "maintain"]
+
+Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Seconds = Annotated[float, Field(gt=0, le=30 * 86_400, allow_inf_nan=False)]
+
+
+class Verdict(BaseModel):
+    """Whether a target is keeping up, at a glance."""
+
+    level: Level
+    text: str
+    since: float | None = None
+    """Since when, where that is known."""
+
+
+class Order(BaseModel):
+    """A person's order that is in force."""
+
+    order: Literal["pause", "override"]
+    reason: str
+    until: float | None
+    replicas: int | None = None
+
+
+class TargetStatus(BaseModel):
+    """One target now. A number that is not known is null, never 0."""
+
+    name: str
+    queue: str
+    service: str
+    orchestrator: str
+    verdict: Verdict
+    queue_depth: float | None
+    in_flight: float | None
+    target_workers: int | None
+    active_workers: int | None
+    starting_workers: int | None
+    draining_workers: int | None
+    healthy_workers: int | None
+    min_workers: int
+    max_workers: int
+    scaling_recommendation: Recommendation
+    action: str
+    bound: str
+    reason: str
+    timestamp: float | None
+    parked_jobs: float | None
+    order: Order | None
+
+
+class WorkerHealth(BaseModel):
+    """One worker as Prometheus last told of it."""
+
+    id: str
+    state: str
+    since: float
+    node: str
+    slot: str
+    progress: float | None
+    """0..1 of its job, null without one."""
+    last_seen: float | None
+
+
+class Performance(BaseModel):
+    """How fast work comes and goes."""
+
+    avg_processing_time: float | None
+    arrival_rate: float | None
+    worker_startup_time: float | None
+
+
+class DecisionRecord(BaseModel):
+    """A decision as it was recorded."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: float
+    target: str
+    replicas: int
+    action: str
+    reason: str
+    bound: str
+    note: str
+    proposals: dict[str, float]
+    inputs: dict[str, Any]
+    applied: str = ""
+
+
+class OrderRecord(BaseModel):
+    """What a person ordered, and who."""
+
+    at: float
+    order: Literal["pause", "override", "resume"]
+    reason: str
+    by: str
+    until: float | None = None
+    replicas: int | None = None
+
+
+class Dashboard(BaseModel):
+    """Everything at once, by target."""
+
+    current_status: dict[str, TargetStatus | None]
+    scaling_history: dict[str, list[DecisionRecord]]
+    performance_metrics: dict[str, Performance | None]
+    worker_health: dict[str, list[WorkerHealth]]
+
+
+class Explanation(BaseModel):
+    """A decision in a paragraph."""
+
+    target: str
+    at: float
+    text: str
+    decision: DecisionRecord
+
+
+class ScaleEvent(BaseModel):
+    """The decided number changed."""
+
+    at: float
+    before: int
+    after: int
+    reason: str
+
+
+class Chart(BaseModel):
+    """Series over a range, one value per step, null where there is none."""
+
+    start: float
+    step: float
+    series: dict[str, list[float | None]]
+    events: list[ScaleEvent]
+
+
+class Alert(BaseModel):
+    """A firing alert."""
+
+    name: str
+    severity: str
+    about: str
+    """What it is about: the labels that tell one from another."""
+
+
+class System(BaseModel):
+    """The scaler itself."""
+
+    version: str
+    refresh_s: float
+    prometheus_error: str | None
+    """Why Prometheus can't be asked, null while it answers."""
+    prometheus_silent_since: float | None
+    config_problem: str | None
+    """Why the newest configuration was refused, null while it is in force."""
+    prometheus_url: str
+    grafana_url: str | None
+
+
+class Session(BaseModel):
+    """What the credentials that came with the request allow."""
+
+    role: Literal["look", "act"]
+    acting: bool
+    """Whether an act token is configured at all."""
+
+
+class Nonce(BaseModel):
+    """To be sent once, within a minute, with an action."""
+
+    nonce: str
+
+
+class Problem(BaseModel):
+    """Why not."""
+
+    detail: str
+
+
+class PauseRequest(BaseModel):
+    """Leave the fleet as it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason
+    for_seconds: Seconds | None = None
+    """None is until resumed."""
+
+
+class OverrideRequest(BaseModel):
+    """Run so many workers for so long, whatever the demand."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    replicas: Annotated[int, Field(ge=0, le=10_000)]
+    reason: Reason
+    for_seconds: Seconds
+
+
+class ResumeRequest(BaseModel):
+    """Decide by policy again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Reason

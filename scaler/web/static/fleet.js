@@ -1,0 +1,74 @@
+// One mark per worker, updated in place.
+import { $, make, now, plural, say, span } from "./dom.js";
+
+const MANY = 60;
+const ORDER = ["busy", "idle", "starting", "draining", "unhealthy"];
+const marks = new Map();
+let crew = [];
+
+function describe(worker) {
+  const job = worker.progress === null ? "" : `, job ${Math.round(worker.progress * 100)} % done`;
+  const seen = worker.last_seen === null ? "" : `, heartbeat ${span(now() - worker.last_seen)} ago`;
+  return `${worker.id}: ${worker.state} for ${span(now() - worker.since)}${job}${seen}`;
+}
+
+function newMark() {
+  const fill = make("div", { class: "fill" });
+  const mark = {
+    id: make("p", { class: "w-id" }), state: make("p", { class: "w-state" }), seen: make("p", { class: "w-seen" }),
+    track: make("div", { class: "track", "aria-hidden": "true" }, fill), fill, known: "",
+  };
+  mark.root = make("li", { class: "w" }, mark.id, mark.state, mark.track, mark.seen);
+  return mark;
+}
+
+function update(mark, worker, many) {
+  const known = `${worker.state} ${worker.progress} ${worker.last_seen} ${many}`;
+  if (mark.known !== known) {
+    mark.known = known;
+    mark.root.className = `w ${worker.state}`;
+    mark.root.title = describe(worker);
+    if (many) {
+      mark.root.setAttribute("role", "img");
+      mark.root.setAttribute("aria-label", mark.root.title);
+    }
+    mark.fill.style.setProperty("--p", worker.progress ?? 0);
+    say(mark.id, worker.id);
+  }
+  if (!many) age(mark, worker);
+}
+
+function age(mark, worker) {
+  const share = worker.progress === null ? "" : ` · ${Math.round(worker.progress * 100)} %`;
+  say(mark.state, `${worker.state} ${span(now() - worker.since)}${share}`);
+  say(mark.seen, worker.last_seen === null ? "heartbeat unknown" : `heartbeat ${span(now() - worker.last_seen)} ago`);
+}
+
+export function showFleet(workers) {
+  crew = workers;
+  const list = $("fleet"), many = workers.length > MANY;
+  list.classList.toggle("many", many);
+  const present = new Set(workers.map((worker) => worker.id));
+  for (const [id, mark] of marks) {
+    if (!present.has(id)) { mark.root.remove(); marks.delete(id); }
+  }
+  const fresh = [];
+  workers.forEach((worker) => {
+    let mark = marks.get(worker.id);
+    if (!mark) { mark = newMark(); marks.set(worker.id, mark); fresh.push(mark.root); }
+    update(mark, worker, many);
+  });
+  list.append(...fresh);
+  // In a big fleet each mark is an image with a name; the list's role would only add noise.
+  if (many) list.setAttribute("role", "group"); else list.removeAttribute("role");
+  list.setAttribute("aria-label", "Workers");
+  const counts = new Map();
+  for (const { state } of workers) counts.set(state, (counts.get(state) || 0) + 1);
+  const parts = ORDER.filter((state) => counts.has(state)).map((state) => `${counts.get(state)} ${state}`);
+  say($("fleet-sum"), workers.length ? `${plural(workers.length, "worker")}: ${parts.join(", ")}` : "no worker is known");
+}
+
+export function ageFleet() {
+  if (crew.length > MANY) return;
+  for (const worker of crew) age(marks.get(worker.id), worker);
+}

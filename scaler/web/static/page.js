@@ -1,0 +1,237 @@
+// The status page: what the server's events say, shown as they come.
+import { $, clock, make, now, number, plural, say, span } from "./dom.js";
+import { Chart } from "./chart.js";
+import { forgetDecisions, showDecisions } from "./decisions.js";
+import { ageFleet, showFleet } from "./fleet.js";
+import { act, get, signedIn, signIn, Stream } from "./net.js";
+
+const shown = { target: "", range: "1h", statuses: [], system: null, role: "look", acting: false, lost: null, decisions: [] };
+const chart = new Chart($("chart"), $("chart-read"));
+const rows = new Map();
+
+// Sections
+
+const sections = {
+  system(data) { shown.system = data; banners(); say($("version"), `Autoscaler ${data.version}`); grafana(); },
+  status(data) { shown.statuses = data; targets(); hero(); banners(); },
+  fleet: showFleet,
+  decisions(data) { shown.decisions = data; showDecisions(data, shown.system ? shown.system.prometheus_url : ""); },
+  orders: showOrders,
+  chart: (data) => chart.show(data),
+  alerts: showAlerts,
+};
+
+const current = () => shown.statuses.find((status) => status.name === shown.target);
+
+function targets() {
+  const many = shown.statuses.length > 1;
+  $("targets").hidden = !many;
+  if (!many) return;
+  for (const status of shown.statuses) {
+    let row = rows.get(status.name);
+    if (!row) {
+      row = { name: make("span", { class: "t-name" }, status.name), num: make("span", { class: "t-num" }), text: make("span", { class: "t-text" }) };
+      row.root = make("button", { type: "button", class: "target" }, make("span", { class: "t-dot", "aria-hidden": "true" }), row.name, row.num, row.text);
+      row.root.addEventListener("click", () => choose(status.name));
+      $("target-list").append(make("li", {}, row.root));
+      rows.set(status.name, row);
+    }
+    const chosen = status.name === shown.target;
+    row.root.className = `target ${status.verdict.level}`;
+    row.root.setAttribute("aria-current", chosen);
+    say(row.num, `${number(status.active_workers)} / ${number(status.target_workers)}`);
+    row.num.title = "workers running / wanted";
+    say(row.text, status.verdict.text);
+  }
+}
+
+function hero() {
+  const status = current();
+  if (!status) return;
+  document.title = `${status.verdict.text} · ${status.name}`;
+  say($("name"), status.name);
+  say($("queue"), `queue ${status.queue} · ${status.orchestrator} · ${status.service}`);
+  $("verdict").className = `verdict ${status.verdict.level}`;
+  say($("verdict-text"), status.verdict.text);
+  say($("sentence"), status.reason);
+  say($("n-waiting"), number(status.queue_depth));
+  say($("n-flight"), number(status.in_flight));
+  const notes = [];
+  if (status.starting_workers) notes.push(`${status.starting_workers} starting`);
+  if (status.draining_workers) notes.push(`${status.draining_workers} draining`);
+  $("n-workers").replaceChildren(number(status.active_workers), make("small", {}, notes.length ? ` ${notes.join(", ")}` : ""));
+  say($("n-target"), number(status.target_workers));
+  say($("n-bounds"), `${status.min_workers} – ${status.max_workers}`);
+  say($("n-parked"), number(status.parked_jobs));
+  $("n-parked").classList.toggle("c-bad", status.parked_jobs > 0);
+  $("do-resume").hidden = !status.order;
+  $("do-pause").hidden = Boolean(status.order) && status.order.order === "pause";
+  since();
+}
+
+function since() {
+  const status = current();
+  if (!status) return;
+  let text = "";
+  const order = status.order;
+  if (order) text = `${order.reason} · ${order.until ? `ends ${clock(order.until)}, in ${span(order.until - now())}` : "until resumed"}`;
+  else if (status.verdict.since) text = `since ${clock(status.verdict.since)}, ${span(now() - status.verdict.since)}`;
+  say($("verdict-since"), text);
+}
+
+function banners() {
+  const found = [], system = shown.system;
+  if (shown.lost !== null) found.push(["The scaler does not answer this page", `since ${clock(shown.lost)}. What is shown is as it was then.`]);
+  if (system && system.prometheus_error) {
+    const when = system.prometheus_silent_since ? ` since ${clock(system.prometheus_silent_since)}` : "";
+    const held = shown.statuses.filter((status) => status.bound === "unknown").map((status) => `${status.name} at ${plural(status.target_workers, "worker")}`);
+    const what = held.length ? `Held: ${held.slice(0, 6).join(", ")}${held.length > 6 ? ` and ${held.length - 6} more` : ""}.` : "Nothing is scaled down meanwhile.";
+    found.push([`Prometheus does not answer${when}`, `${system.prometheus_error}. ${what}`]);
+  }
+  if (system && system.config_problem) found.push(["The newest configuration is refused; the one before stays in force", system.config_problem]);
+  const text = JSON.stringify(found);
+  if ($("banners").dataset.shown === text) return;
+  $("banners").dataset.shown = text;
+  $("banners").replaceChildren(...found.map(([what, more]) => make("div", { class: "banner" }, make("strong", {}, what), ` ${more}`)));
+}
+
+function showAlerts(alerts) {
+  const items = alerts.map((alert) => make("li", { class: alert.severity }, make("strong", {}, alert.name), ` ${alert.severity}${alert.about ? ` · ${alert.about}` : ""}`));
+  const silent = shown.system && shown.system.prometheus_error;
+  $("alerts").replaceChildren(...(items.length ? items : [make("li", { class: "muted" }, silent ? "Unknown while Prometheus is silent." : "None.")]));
+}
+
+function showOrders(orders) {
+  const items = orders.map((order) => {
+    const what = order.order === "override" ? `override to ${order.replicas}` : order.order;
+    const end = order.until ? ` until ${clock(order.until)}` : "";
+    return make("li", {}, `${clock(order.at)} `, make("strong", {}, what), `${end}: ${order.reason} (${order.by})`);
+  });
+  $("orders").replaceChildren(...(items.length ? items : [make("li", { class: "muted" }, "Nothing.")]));
+}
+
+function grafana() {
+  const base = shown.system.grafana_url;
+  $("grafana").hidden = !base;
+  if (base) $("grafana").href = `${base}/d/autoscaling?var-target=${encodeURIComponent(shown.target)}`;
+}
+
+// The stream
+
+const stream = new Stream({
+  up() { shown.lost = null; $("live").className = "live on"; say($("live-text"), "Live"); banners(); },
+  down() {
+    shown.lost ??= now();
+    $("live").className = "live off";
+    say($("live-text"), "Reconnecting…");
+    banners();
+  },
+  refused() { $("live").className = "live off"; say($("live-text"), "Sign in to see"); $("login").showModal(); },
+  section(name, data) { sections[name]?.(data); },
+  drawn() { performance.mark("update"); },
+});
+
+function open() {
+  stream.open(`/api/targets/${encodeURIComponent(shown.target)}/events?range=${shown.range}`);
+}
+
+function choose(name) {
+  if (name !== shown.target) { forgetDecisions(); showFleet([]); }
+  shown.target = name;
+  history.replaceState(null, "", `#${encodeURIComponent(name)}`);
+  targets();
+  hero();
+  open();
+}
+
+async function begin() {
+  const answer = await get("/api/session").catch(() => null);
+  if (!answer) { stream.on.down(); setTimeout(begin, 2000); return; }
+  if (answer.status === 401) { stream.on.refused(); return; }
+  Object.assign(shown, await answer.json());
+  $("sign-in").textContent = signedIn() ? "Sign out" : "Sign in";
+  $("sign-in").hidden = !signedIn() && !shown.acting;
+  for (const id of ["do-pause", "do-override", "do-resume"]) {
+    $(id).disabled = !shown.acting;
+    $(id).title = shown.acting ? "" : "Set HTTP_ACT_TOKEN on the scaler to allow actions";
+  }
+  shown.statuses = await (await get("/api/targets")).json();
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const found = shown.statuses.find((status) => status.name === wanted) || shown.statuses[0];
+  if (found) choose(found.name);
+}
+
+// Orders
+
+const orders = {
+  pause: { title: "Pause scaling", says: "The fleet stays as it is: nothing is started or asked to leave.", go: "Pause", end: true },
+  override: { title: "Override the number", says: "So many workers until the end, whatever the demand. Busy ones are never stopped.", go: "Override", end: true, replicas: true },
+  resume: { title: "Resume scaling", says: "The policy decides again from the next cycle on.", go: "Resume" },
+};
+let order = "";
+
+function ask(kind) {
+  const { title, says, go, end = false, replicas = false } = orders[kind];
+  order = kind;
+  say($("order-title"), title); say($("order-says"), says); say($("order-go"), go); say($("order-error"), "");
+  $("order-replicas-row").hidden = !replicas;
+  $("order-replicas").required = replicas;
+  const status = current();
+  if (replicas) { $("order-replicas").max = status.max_workers; $("order-replicas").value = status.target_workers; }
+  $("order-for-row").hidden = !end;
+  $("order-for").lastElementChild.hidden = kind === "override";
+  if (kind === "override" && !$("order-for").value) $("order-for").value = "3600";
+  $("order-token-row").hidden = shown.role === "act";
+  $("order-token").required = shown.role !== "act";
+  $("order").showModal();
+}
+
+async function submitOrder(event) {
+  event.preventDefault();
+  const body = { reason: $("order-reason").value.trim() };
+  if (orders[order].end && $("order-for").value) body.for_seconds = Number($("order-for").value);
+  if (orders[order].replicas) body.replicas = Number($("order-replicas").value);
+  $("order-go").disabled = true;
+  try {
+    await act(`/api/targets/${encodeURIComponent(shown.target)}/${order}`, body, $("order-token").value);
+    $("order-form").reset();
+    $("order").close();
+  } catch (error) {
+    say($("order-error"), error.message);
+  } finally {
+    $("order-go").disabled = false;
+  }
+}
+
+for (const kind of Object.keys(orders)) $(`do-${kind}`).addEventListener("click", () => ask(kind));
+$("order-form").addEventListener("submit", submitOrder);
+$("order-cancel").addEventListener("click", () => $("order").close());
+$("login-cancel").addEventListener("click", () => $("login").close());
+$("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = await get("/api/session", $("login-token").value);
+  if (!answer.ok) { say($("login-error"), (await answer.json()).detail); return; }
+  signIn($("login-token").value);
+  $("login-form").reset();
+  $("login").close();
+  begin();
+});
+$("sign-in").addEventListener("click", () => {
+  if (signedIn()) { signIn(""); location.reload(); } else $("login").showModal();
+});
+$("ranges").addEventListener("change", (event) => { shown.range = event.target.value; open(); });
+window.addEventListener("hashchange", begin);
+
+// Dark and light: as the system says until it is chosen here.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const theme = () => document.documentElement.classList.toggle("dark", (localStorage.getItem("theme") || (dark.matches ? "dark" : "light")) === "dark");
+$("theme").addEventListener("click", () => {
+  localStorage.setItem("theme", document.documentElement.classList.contains("dark") ? "light" : "dark");
+  theme();
+});
+dark.addEventListener("change", theme);
+theme();
+
+setInterval(() => { since(); ageFleet(); }, 1000);
+begin();

@@ -1,0 +1,208 @@
+"""The controller's state as the API tells it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Any
+
+from scaler.controller import Controller
+from scaler.decision import DOWN, UP, Memory
+from scaler.observation import value_of
+from scaler.orders import override_in_force
+from scaler.schedule import bounds
+from scaler.targets import Target
+from scaler.web.models import (
+    Chart,
+    Dashboard,
+    DecisionRecord,
+    Order,
+    Performance,
+    Recommendation,
+    ScaleEvent,
+    System,
+    TargetStatus,
+    WorkerHealth,
+)
+from scaler.web.verdict import verdict
+from scaler.web.watch import RANGES, Watch
+
+_SHOWN_DECISIONS = 50
+_SHOWN_EVENTS = 60
+_CHARTED_DECISIONS = 2000
+_RECOMMENDATIONS: dict[str, Recommendation] = {UP: "scale_up", DOWN: "scale_down"}
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The neighbours, as a browser reaches them."""
+
+    prometheus: str
+    grafana: str | None
+
+
+class StatusBoard:
+    """Everything that can be looked at. Safe for use from several threads."""
+
+    def __init__(
+        self,
+        controller: Controller,
+        watch: Watch,
+        links: Links,
+        *,
+        config_problem: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`config_problem` says why the newest configuration is not in force."""
+        self.controller = controller
+        self.watch = watch
+        self.clock = clock
+        self._links = links
+        self._config_problem = config_problem
+        self._version = version("rabbitreels-autoscaler")
+
+    def target(self, name: str) -> Target | None:
+        """The target of that name."""
+        return next((each for each in self.controller.targets if each.name == name), None)
+
+    def statuses(self) -> list[TargetStatus]:
+        """All targets now."""
+        return [self.status(target) for target in self.controller.targets]
+
+    def status(self, target: Target) -> TargetStatus:
+        """One target now."""
+        name, now = target.name, self.clock()
+        cycle, memory = self.controller.latest(name), self.controller.memory(name)
+        limits = bounds(target, now)
+        decision = cycle.decision if cycle else None
+        seen = decision.observation if decision else None
+        fleet = seen.fleet if seen else None
+        states = [worker.state for worker in self.controller.workers(name)]
+        return TargetStatus(
+            name=name,
+            queue=target.queue,
+            service=target.service,
+            orchestrator=target.orchestrator,
+            verdict=verdict(cycle, memory, limits),
+            queue_depth=value_of(seen.waiting) if seen else None,
+            in_flight=value_of(seen.in_flight) if seen else None,
+            target_workers=decision.replicas if decision else None,
+            active_workers=fleet.running if fleet else None,
+            starting_workers=fleet.starting if fleet else None,
+            draining_workers=fleet.draining if fleet else None,
+            healthy_workers=len(states) - states.count("unhealthy"),
+            min_workers=limits.low,
+            max_workers=limits.high,
+            scaling_recommendation=_RECOMMENDATIONS.get(
+                decision.action if decision else "", "maintain"
+            ),
+            action=decision.action if decision else "none",
+            bound=decision.bound if decision else "",
+            reason=cycle.sentence if cycle else "no decision yet",
+            timestamp=decision.at if decision else None,
+            parked_jobs=self.watch.extras().parked.get(target.queue),
+            order=_order(memory, now),
+        )
+
+    def workers(self, target: Target) -> list[WorkerHealth]:
+        """The fleet, in a steady order."""
+        extras = self.watch.extras()
+        return [
+            WorkerHealth(
+                id=worker.id,
+                state=worker.state,
+                since=worker.since,
+                node=worker.node,
+                slot=worker.slot,
+                progress=extras.progress.get((target.queue, worker.id)),
+                last_seen=extras.seen.get((target.queue, worker.id)),
+            )
+            for worker in sorted(self.controller.workers(target.name), key=lambda w: w.id)
+        ]
+
+    def performance(self, target: Target) -> Performance | None:
+        """Rates and means, None before the first decision."""
+        cycle = self.controller.latest(target.name)
+        if cycle is None:
+            return None
+        seen = cycle.decision.observation
+        return Performance(
+            avg_processing_time=value_of(seen.mean_duration),
+            arrival_rate=value_of(seen.arrival_rate),
+            worker_startup_time=value_of(seen.startup),
+        )
+
+    def decisions(
+        self, target: Target, *, until: float | None = None, limit: int = _SHOWN_DECISIONS
+    ) -> list[DecisionRecord]:
+        """As recorded, newest first."""
+        kept = self.controller.history.decisions(target.name, until=until, limit=limit)
+        return [DecisionRecord.model_validate(each) for each in kept]
+
+    def chart(self, target: Target, span: str) -> Chart:
+        """The series of a span of RANGES, with its scale events."""
+        series = self.watch.series(target, span)
+        since = self.clock() - RANGES[span]
+        kept = self.controller.history.decisions(target.name, since=since, limit=_CHARTED_DECISIONS)
+        return Chart(
+            start=series.start,
+            step=series.step_s,
+            series=dict(series.values),
+            events=scale_events(kept[::-1])[-_SHOWN_EVENTS:],
+        )
+
+    def dashboard(self) -> Dashboard:
+        """Everything at once."""
+        targets = self.controller.targets
+        return Dashboard(
+            current_status={
+                each.name: self.status(each) if self.controller.latest(each.name) else None
+                for each in targets
+            },
+            scaling_history={each.name: self.decisions(each) for each in targets},
+            performance_metrics={each.name: self.performance(each) for each in targets},
+            worker_health={each.name: self.workers(each) for each in targets},
+        )
+
+    def system(self) -> System:
+        """The scaler itself."""
+        return System(
+            version=self._version,
+            refresh_s=self.watch.refresh_s,
+            prometheus_error=self.watch.error,
+            prometheus_silent_since=self.watch.silent_since,
+            config_problem=self._config_problem(),
+            prometheus_url=self._links.prometheus,
+            grafana_url=self._links.grafana,
+        )
+
+
+def scale_events(decisions: list[dict[str, Any]]) -> list[ScaleEvent]:
+    """Where the decided number changed, from decisions in the order of time."""
+    events = []
+    for before, after in pairwise(decisions):
+        if before["replicas"] != after["replicas"]:
+            events.append(
+                ScaleEvent(
+                    at=after["at"],
+                    before=before["replicas"],
+                    after=after["replicas"],
+                    reason=after["reason"],
+                )
+            )
+    return events
+
+
+def _order(memory: Memory | None, now: float) -> Order | None:
+    if memory is None:
+        return None
+    paused = memory.pause
+    if paused is not None and (paused.until is None or now < paused.until):
+        return Order(order="pause", reason=paused.reason, until=paused.until)
+    order = override_in_force(memory, now)
+    if order is None:
+        return None
+    return Order(order="override", reason=order.reason, until=order.until, replicas=order.replicas)
