@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: constraints help setup setup-demo setup-test demo test lint format proto clean
+.PHONY: constraints help setup setup-demo setup-test demo test lint format proto rules clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ format: setup ## Put the code in its format
 
 proto: setup ## Generate the gRPC modules from protos/
 	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. protos/externalscaler.proto
+
+rules: setup ## Carry prometheus/rules over to the form that the Prometheus operator takes
+	@$(BIN)/python deploy/kubernetes/components/prometheus-operator/make_rules.py
 
 bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-policy, …
 	@$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
