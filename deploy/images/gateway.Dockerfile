@@ -25,6 +25,6 @@ ENV PATH=/opt/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HTTP_PO
 USER 10001:10001
 WORKDIR /app
 EXPOSE 8081
-HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=30s --start-period=60s --retries=3 \
     CMD ["python3", "-S", "/usr/local/lib/healthcheck.py"]
 ENTRYPOINT ["tini", "--", "python3", "-m", "scaler.gateway"]

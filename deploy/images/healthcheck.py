@@ -7,7 +7,7 @@ import sys
 port = int(os.environ.get("HTTP_PORT", "0"))
 path = os.environ.get("HEALTH_PATH", "/-/healthy")
 try:
-    connection = socket.create_connection(("127.0.0.1", port), timeout=4)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=25)
     if os.environ.get("HTTP_TLS_CERT_FILE"):
         import ssl
 

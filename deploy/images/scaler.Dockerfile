@@ -29,7 +29,7 @@ USER 10001:10001
 WORKDIR /app
 VOLUME /app/data
 EXPOSE 8080
-HEALTHCHECK --interval=5s --timeout=4s --start-period=20s --retries=3 \
+HEALTHCHECK --interval=5s --timeout=30s --start-period=60s --retries=3 \
     CMD ["python3", "-S", "/usr/local/lib/healthcheck.py"]
 ENTRYPOINT ["tini", "--", "python3", "-m", "scaler"]
 CMD ["run"]
