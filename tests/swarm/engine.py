@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ import docker
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rabbitreels-autoscaler"
 _BRIDGES = ("docker0", "docker_gwbridge")
+_PREFIX = "rr-engine-"
+_OWNER = "owner"
 _NEEDED = (
     "dockerd",
     "docker",
@@ -76,7 +78,9 @@ class Engine:
     ) -> None:
         self.name = name
         self._netns = netns
-        self._run = Path(tempfile.mkdtemp(prefix=f"rr-{name}-"))
+        _clear_after_the_killed()
+        self._run = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        (self._run / _OWNER).write_text(str(os.getpid()))
         self._data = data_root or self._run / "data"
         self._own_bridges: list[str] = []
         self._firewall: bytes | None = None
@@ -121,6 +125,7 @@ class Engine:
             shutil.rmtree(self._data / stale, ignore_errors=True)
         if self._netns is None:
             self._own_bridges = [name for name in _BRIDGES if not _link_exists(name)]
+            (self._run / "bridges").write_text(" ".join(self._own_bridges))
             self._firewall = subprocess.run(
                 ["iptables-save"], capture_output=True, check=True
             ).stdout
@@ -204,9 +209,7 @@ class Engine:
         self._end_leftovers()
         _unmount_below(self._run)
         _unmount_below(self._data)
-        for bridge in self._own_bridges:
-            if _link_exists(bridge):
-                subprocess.run(["ip", "link", "delete", bridge], check=False, capture_output=True)
+        _delete_links(self._own_bridges)
         if self._firewall is not None:
             subprocess.run(["iptables-restore"], input=self._firewall, check=False)
         if self._lock is not None:
@@ -227,6 +230,25 @@ class Engine:
             with contextlib.suppress(OSError):
                 if mark in (process / "cmdline").read_bytes():
                     os.kill(int(process.name), signal.SIGKILL)
+
+
+def _clear_after_the_killed() -> None:
+    """Take away what runs have left that were killed before they could: mounts, bridges, files.
+    Their engines have ended with them."""
+    for run in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = run / _OWNER
+        if not owner.exists() or Path("/proc", owner.read_text()).exists():
+            continue
+        _unmount_below(run)
+        if (run / "bridges").exists():
+            _delete_links((run / "bridges").read_text().split())
+        shutil.rmtree(run, ignore_errors=True)
+
+
+def _delete_links(names: Iterable[str]) -> None:
+    for name in names:
+        if _link_exists(name):
+            subprocess.run(["ip", "link", "delete", name], check=False, capture_output=True)
 
 
 def _locked(path: Path) -> int:
