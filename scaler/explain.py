@@ -63,7 +63,7 @@ def _proposed(decision: Decision, target: Target) -> str:
         said += f", for which {_workers(now)} would do now"
     if now is not None and lately is not None and lately > now:
         said += (
-            f"; a moment ago it was {lately:g}, and an idle worker is kept as long as starting"
+            f"; lately it was {lately:g}, and an idle worker is kept as long as starting"
             " another would cost"
         )
     floor = numbers.get("forecast floor")

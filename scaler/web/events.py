@@ -81,6 +81,7 @@ def _sections(board: StatusBoard, target: Target, span: str) -> dict[str, Callab
     return {
         "system": lambda: board.system().model_dump(),
         "status": lambda: [_slim(each.model_dump()) for each in board.statuses()],
+        "explanation": lambda: board.explanation(now),
         "fleet": lambda: [each.model_dump() for each in board.workers(now)],
         "decisions": lambda: [
             each.model_dump() for each in board.decisions(now, limit=_SHOWN_DECISIONS)

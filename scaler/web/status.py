@@ -11,6 +11,7 @@ from typing import Any
 
 from scaler.controller import Controller
 from scaler.decision import DOWN, UP, Memory
+from scaler.explain import explain
 from scaler.observation import value_of
 from scaler.orders import override_in_force
 from scaler.schedule import bounds
@@ -106,6 +107,11 @@ class StatusBoard:
             parked_jobs=self.watch.extras().parked.get(target.queue),
             order=_order(memory, now),
         )
+
+    def explanation(self, target: Target) -> str:
+        """Why there are as many workers as there are, in a paragraph."""
+        cycle = self.controller.latest(target.name)
+        return explain(cycle.decision, cycle.applied, target) if cycle else "No decision yet."
 
     def workers(self, target: Target) -> list[WorkerHealth]:
         """The fleet, in a steady order."""

@@ -5,6 +5,10 @@ const MANY = 60;
 const ORDER = ["busy", "idle", "starting", "draining", "unhealthy"];
 const marks = new Map();
 let crew = [];
+let prefix = "";
+
+// What all ids begin with says nothing about one of them.
+const short = (id) => (id.startsWith(prefix) && id.length > prefix.length ? id.slice(prefix.length).replace(/^[-._]+/, "") : id);
 
 function describe(worker) {
   const job = worker.progress === null ? "" : `, job ${Math.round(worker.progress * 100)} % done`;
@@ -33,7 +37,7 @@ function update(mark, worker, many) {
       mark.root.setAttribute("aria-label", mark.root.title);
     }
     mark.fill.style.setProperty("--p", worker.progress ?? 0);
-    say(mark.id, worker.id);
+    say(mark.id, short(worker.id));
   }
   if (!many) age(mark, worker);
 }
@@ -44,8 +48,9 @@ function age(mark, worker) {
   say(mark.seen, worker.last_seen === null ? "heartbeat unknown" : `heartbeat ${span(now() - worker.last_seen)} ago`);
 }
 
-export function showFleet(workers) {
+export function showFleet(workers, service = "") {
   crew = workers;
+  prefix = service;
   const list = $("fleet"), many = workers.length > MANY;
   list.classList.toggle("many", many);
   const present = new Set(workers.map((worker) => worker.id));

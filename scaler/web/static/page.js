@@ -14,7 +14,8 @@ const rows = new Map();
 const sections = {
   system(data) { shown.system = data; banners(); say($("version"), `Autoscaler ${data.version}`); grafana(); },
   status(data) { shown.statuses = data; targets(); hero(); banners(); },
-  fleet: showFleet,
+  fleet: (data) => showFleet(data, current()?.service),
+  explanation: (data) => say($("sentence"), data),
   decisions(data) { shown.decisions = data; showDecisions(data, shown.system ? shown.system.prometheus_url : ""); },
   orders: showOrders,
   chart: (data) => chart.show(data),
@@ -53,7 +54,6 @@ function hero() {
   say($("queue"), `queue ${status.queue} · ${status.orchestrator} · ${status.service}`);
   $("verdict").className = `verdict ${status.verdict.level}`;
   say($("verdict-text"), status.verdict.text);
-  say($("sentence"), status.reason);
   say($("n-waiting"), number(status.queue_depth));
   say($("n-flight"), number(status.in_flight));
   const notes = [];
@@ -62,7 +62,8 @@ function hero() {
   $("n-workers").replaceChildren(number(status.active_workers), make("small", {}, notes.length ? ` ${notes.join(", ")}` : ""));
   say($("n-target"), number(status.target_workers));
   say($("n-bounds"), `${status.min_workers} – ${status.max_workers}`);
-  say($("n-parked"), number(status.parked_jobs));
+  // Without a parking queue nothing has ever been parked.
+  say($("n-parked"), status.parked_jobs === null ? "–" : number(status.parked_jobs));
   $("n-parked").classList.toggle("c-bad", status.parked_jobs > 0);
   $("do-resume").hidden = !status.order;
   $("do-pause").hidden = Boolean(status.order) && status.order.order === "pause";
@@ -136,7 +137,7 @@ function open() {
 }
 
 function choose(name) {
-  if (name !== shown.target) { forgetDecisions(); showFleet([]); }
+  if (name !== shown.target) { forgetDecisions(); showFleet([]); say($("sentence"), ""); }
   shown.target = name;
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   targets();
