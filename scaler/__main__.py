@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
-from scaler.simulate.cli import register
+from scaler.commands import config as config_commands
+from scaler.commands import live
+from scaler.commands.config import ConfigOption
+from scaler.simulate import cli as simulate_commands
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="scaling-config.yml; default $SCALING_CONFIG."),
-]
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()
 def main() -> None:
-    """Decides how many queue workers there should be, and why."""
+    """Decides how many queue workers there should be, and why.
+
+    Exit codes: 0 done; 1 the scaler or Prometheus did not answer, or refused; 2 invalid
+    configuration or usage.
+    """
 
 
 @app.command()
@@ -30,7 +29,8 @@ def run(config: ConfigOption = None) -> None:
     raise typer.Exit(run_scaler(config))
 
 
-register(app)
+for commands in (live, config_commands, simulate_commands):
+    commands.register(app)
 
 if __name__ == "__main__":
     app()

@@ -124,14 +124,15 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     rest = {name: value for name, value in content.items() if name not in _SECTIONS}
     program = load(ProgramSection, environ=env, base=rest, base_name="(top level)")
     scaling = load(
-        ScalingSection, environ=_allowed(env), base=sections["scaling"], base_name="scaling"
+        ScalingSection, environ=knob_variables(env), base=sections["scaling"], base_name="scaling"
     )
     worker = load(WorkerSection, environ=env, base=sections["worker"], base_name="worker")
     targets = _targets(content.get("targets"), scaling, program.orchestrator)
     return ScalerConfig(program=program, scaling=scaling, worker=worker, targets=targets)
 
 
-def _allowed(env: Mapping[str, str]) -> dict[str, str]:
+def knob_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `env` that may set a knob of `scaling:`."""
     names = (*_KNOB_VARIABLES, "HEALTH_CHECK_INTERVAL", "METRICS_COLLECTION_INTERVAL")
     wanted = {name + ending for name in names for ending in ("", "_FILE")}
     return {name: value for name, value in env.items() if name in wanted}

@@ -30,14 +30,25 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`defaults` are those of every target; services of `configured` are left to the file."""
+        self._clock = clock
+        self._found: dict[str, tuple[Target, ...]] = {}
+        self.reconfigure(backends, defaults=defaults, configured=configured)
+        self._complained: set[str] = set()
+
+    def reconfigure(
+        self,
+        backends: Mapping[str, Orchestrator],
+        *,
+        defaults: Mapping[str, Any],
+        configured: Sequence[Target],
+    ) -> None:
+        """Ask these backends from now on, at once, as the constructor says."""
         self._backends = dict(backends)
         self._defaults = dict(defaults)
         self._services = {target.service for target in configured}
         self._names = {target.name for target in configured}
-        self._clock = clock
         self._asked_at = float("-inf")
-        self._found: dict[str, tuple[Target, ...]] = dict.fromkeys(backends, ())
-        self._complained: set[str] = set()
+        self._found = {name: self._found.get(name, ()) for name in backends}
 
     def __call__(self) -> list[Target]:
         """What has opted in; a backend that does not answer is taken to have what it had."""

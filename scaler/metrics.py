@@ -60,6 +60,11 @@ class ScalerMetrics:
         self._cycle_at = gauge(
             "autoscaler_last_cycle_timestamp_seconds", "When the loop last ended a cycle.", ()
         )
+        self._reload = gauge(
+            "autoscaler_config_last_reload_successful",
+            "1 while the newest configuration is in force, 0 while it is refused.",
+            (),
+        )
         self._cycle_s = gauge("autoscaler_cycle_duration_seconds", "How long that took.", ())
         self._decisions = Counter(
             "autoscaler_decisions",
@@ -114,6 +119,10 @@ class ScalerMetrics:
         """Drain requests were granted or taken back."""
         self._drains.labels(target, "granted").inc(asked)
         self._drains.labels(target, "withdrawn").inc(taken_back)
+
+    def reloaded(self, *, ok: bool) -> None:
+        """A configuration was taken into force, or refused."""
+        self._reload.set(ok)
 
     def cycled(self, now: float, took_s: float) -> None:
         """The loop has ended a cycle at `now` (epoch seconds)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -17,7 +18,7 @@ from common.http import HttpSettings
 from common.ledger import Ledger
 from common.logs import configure, get, without_credentials
 from common.settings import Settings, load, or_exit
-from scaler.config import ScalerConfig, load_config
+from scaler.config import CONFIG_VARIABLE, ScalerConfig, load_config
 from scaler.controller import Controller
 from scaler.decided import ControllerDecisions
 from scaler.discovery import Discovery
@@ -27,10 +28,11 @@ from scaler.history import History
 from scaler.leader import Leader
 from scaler.metrics import ScalerMetrics
 from scaler.orchestrators import create
-from scaler.orchestrators.base import WorkerSeen
+from scaler.orchestrators.base import Orchestrator, WorkerSeen
 from scaler.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.promql import Prometheus
 from scaler.recall import Recall
+from scaler.reload import Reloader
 from scaler.signals import Signals
 from scaler.targets import Knobs
 from scaler.web.access import Access
@@ -67,17 +69,58 @@ def run(config_path: Path | None) -> int:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, lambda *_: stop.set())
     with ExitStack() as stack:
-        controller = or_exit(lambda: _controller(config, settings, stack))
+        backends = _Backends(stack)
+        discovery = or_exit(lambda: _discovery(config, backends))
+        controller = or_exit(lambda: _controller(config, settings, (backends, discovery), stack))
+        watch = _watch(config, stack)
+
+        def take(changed: ScalerConfig) -> None:
+            made = backends.of(changed)
+            discovery.reconfigure(made, defaults=_defaults(changed), configured=changed.targets)
+            controller.reconfigure(changed.targets, made)
+            controller.interval_s = changed.scaling.metrics_collection_interval
+            watch.refresh_s = changed.program.dashboard_refresh_interval
+
+        reloader = _reloader(config_path, config, take, controller)
+        links = _links(config, web)
+        board = StatusBoard(controller, watch, links, config_problem=lambda: reloader.problem)
         external = or_exit(lambda: _serve_grpc(config, grpc, controller, stack))
-        check = _health_check(controller, external)
-        or_exit(lambda: _serve(config, (http, web), controller, check, stack))
+        access = Access(http, web.http_act_token)
+        app = create_app(board, access, health_check=_health_check(controller, external))
+        or_exit(lambda: stack.enter_context(WebServer(http, app)))
         or_exit(lambda: _tend_pods(controller, stack))
         controller.run(config.scaling.metrics_collection_interval, stop)
         _log.info("leaving; the fleet stays as it is")
     return 0
 
 
-def _controller(config: ScalerConfig, settings: RunSettings, stack: ExitStack) -> Controller:
+class _Backends:
+    """The orchestrators that targets name, each made when it is first named."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._made: dict[str, Orchestrator] = {}
+
+    def of(self, config: ScalerConfig) -> dict[str, Orchestrator]:
+        """All that were made so far, those of `config` among them."""
+        for name in {target.orchestrator for target in config.targets} - self._made.keys():
+            self._made[name] = create(name)
+            self._stack.callback(self._made[name].close)
+        return dict(self._made)
+
+
+def _discovery(config: ScalerConfig, backends: _Backends) -> Discovery:
+    made = backends.of(config)
+    return Discovery(made, defaults=_defaults(config), configured=config.targets)
+
+
+def _controller(
+    config: ScalerConfig,
+    settings: RunSettings,
+    found: tuple[_Backends, Discovery],
+    stack: ExitStack,
+) -> Controller:
+    backends, discovery = found
     prometheus = Prometheus(config.program.prometheus_url)
     stack.callback(prometheus.close)
     ledger = Ledger.connect(settings.redis_url.get_secret_value())
@@ -89,26 +132,53 @@ def _controller(config: ScalerConfig, settings: RunSettings, stack: ExitStack) -
         retention_s=config.program.metrics_retention_days * 86_400.0,
     )
     stack.callback(history.close)
-    backends = {name: create(name) for name in {t.orchestrator for t in config.targets}}
-    for backend in backends.values():
-        stack.callback(backend.close)
+    made = backends.of(config)
     _log.info(
         "starting",
         targets=[target.name for target in config.targets],
-        orchestrators=sorted(backends),
+        orchestrators=sorted(made),
         prometheus=without_credentials(prometheus.url),
     )
     return Controller(
         config.targets,
         signals=Signals(prometheus),
-        orchestrators=backends,
+        orchestrators=made,
         ledger=leader,
         leads=leader.leads,
-        discover=Discovery(backends, defaults=_defaults(config), configured=config.targets),
+        discover=discovery,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
         recall=Recall(prometheus),
     )
+
+
+def _reloader(
+    path: Path | None,
+    config: ScalerConfig,
+    take: Callable[[ScalerConfig], None],
+    controller: Controller,
+) -> Reloader:
+    given = os.environ.get(CONFIG_VARIABLE)
+    path = path or (Path(given) if given else None)
+    reloader = Reloader(
+        path, config, load=lambda: load_config(path), take=take, metrics=controller.metrics
+    )
+    signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
+    # After a cycle, on the loop's thread: nothing is being decided then.
+    controller.subscribe(reloader.check)
+    return reloader
+
+
+def _watch(config: ScalerConfig, stack: ExitStack) -> Watch:
+    # A client of its own: pages are asked for on other threads than the loop's.
+    prometheus = Prometheus(config.program.prometheus_url)
+    stack.callback(prometheus.close)
+    return Watch(prometheus, config.program.dashboard_refresh_interval, time.time)
+
+
+def _links(config: ScalerConfig, web: WebSettings) -> Links:
+    prometheus = web.prometheus_link_url or without_credentials(config.program.prometheus_url)
+    return Links(prometheus, web.grafana_link_url)
 
 
 def _defaults(config: ScalerConfig) -> dict[str, object]:
@@ -131,24 +201,6 @@ def _serve_grpc(
     )
     stack.enter_context(external)
     return external
-
-
-def _serve(
-    config: ScalerConfig,
-    settings: tuple[HttpSettings, WebSettings],
-    controller: Controller,
-    health_check: Callable[[], str | None],
-    stack: ExitStack,
-) -> None:
-    http, web = settings
-    # A client of its own: pages are asked for on other threads than the loop's.
-    prometheus = Prometheus(config.program.prometheus_url)
-    stack.callback(prometheus.close)
-    watch = Watch(prometheus, config.program.dashboard_refresh_interval, time.time)
-    link = web.prometheus_link_url or without_credentials(config.program.prometheus_url)
-    board = StatusBoard(controller, watch, Links(link, web.grafana_link_url))
-    app = create_app(board, Access(http, web.http_act_token), health_check=health_check)
-    stack.enter_context(WebServer(http, app))
 
 
 def _tend_pods(controller: Controller, stack: ExitStack) -> None:
