@@ -63,6 +63,7 @@ class ProgramSection(Settings):
     """The rest of the file's top level."""
 
     prometheus_url: str = "http://127.0.0.1:9090"
+    """What the scaler sees, it sees through this Prometheus."""
     grpc_port: Annotated[int, Field(ge=0, le=65_535)] = 6000
     """Of the external scaler; 0 takes a free port."""
     orchestrator: str = "process"
@@ -72,7 +73,9 @@ class ProgramSection(Settings):
     metrics_retention_days: Annotated[int, Field(ge=1, le=3650)] = 7
     """How long decisions are kept."""
     dashboard_refresh_interval: Seconds = 5.0
+    """Seconds between what the status page asks of Prometheus; decisions are shown at once."""
     alert_thresholds_config_path: Path | None = None
+    """Read by the exporter, which turns thresholds into metrics; accepted here for one file."""
 
     @field_validator("prometheus_url")
     @classmethod

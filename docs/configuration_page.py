@@ -1,0 +1,123 @@
+"""Writes docs/configuration.md and docs/scaling-config.schema.json from the code.
+
+python docs/configuration_page.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from common.http import HttpSettings
+from exporter.settings import ExporterSettings
+from scaler.commands.client import ClientSettings
+from scaler.config import ProgramSection, ScalingSection, WorkerSection, knob_variables
+from scaler.config_schema import meanings, schema
+from scaler.external.settings import ExternalScalerSettings
+from scaler.orchestrators.process import ProcessSettings
+from scaler.run import RunSettings
+from scaler.targets import Schedule, Target
+from scaler.web.settings import WebSettings
+from worker.settings import WorkerSettings
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs/configuration.md"
+SCHEMA = ROOT / "docs/scaling-config.schema.json"
+_HEAD = """# Configuration
+
+Made from the code by `python docs/configuration_page.py`; a test holds it to that.
+
+**Where a value comes from.** Environment over file over default; within the file, a target's own
+setting over `scaling:`. The file is the one that `SCALING_CONFIG` or `--config` names;
+[scaling-config.yml](../scaling-config.yml) has every setting with its default and a comment.
+`autoscaler check-config` shows what is in force and where each value came from; `--changed`
+leaves out the defaults.
+
+**Secrets.** Every variable `NAME` may be given as `NAME_FILE`, a file that holds the value.
+
+**What is not allowed** is refused at start: exit code 2 and one line with the field, its value
+and what is allowed.
+
+**Reload.** A change of the file, or SIGHUP, takes effect within a cycle: targets, their knobs,
+`metrics_collection_interval` and `dashboard_refresh_interval`. `prometheus_url`, `grpc_port`,
+`history_path` and `metrics_retention_days` wait for the next start, and the log says so. A change
+that is not allowed changes nothing: the log, the status page and
+`autoscaler_config_last_reload_successful` tell.
+
+**Editors.** Put `# yaml-language-server: $schema=docs/scaling-config.schema.json` into the first
+line, with the path of [the schema](scaling-config.schema.json), and your editor completes and
+checks. `autoscaler config-schema` prints it.
+
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    knobs = set(knob_variables({name.upper(): "" for name in ScalingSection.model_fields}))
+    everywhere = {name.upper() for name in (*ProgramSection.model_fields, *_WORKER)}
+    sections = (
+        ("Top level of the file", _table(ProgramSection, everywhere)),
+        ("`scaling:`, and each of `targets:`", _table(ScalingSection, knobs)),
+        ("Only in `targets:`", _table(Target, set(), without=ScalingSection.model_fields)),
+        ("One of `schedules:`", _table(Schedule, set())),
+        ("`worker:`, as far as the scaler reads it", _table(WorkerSection, everywhere)),
+        ("The scaler's environment alone", _variables(RunSettings, WebSettings)),
+        ("HTTP, of every program", _variables(HttpSettings)),
+        ("Local workers (orchestrator `process`)", _variables(ProcessSettings)),
+        ("The external scaler (KEDA)", _variables(ExternalScalerSettings)),
+        ("The exporter", _variables(ExporterSettings, without=HttpSettings.model_fields)),
+        ("A worker", _variables(WorkerSettings, without=HttpSettings.model_fields)),
+        ("The command line", _variables(ClientSettings, without=HttpSettings.model_fields)),
+    )
+    return _HEAD + "\n".join(f"## {title}\n\n{table}" for title, table in sections)
+
+
+_WORKER = WorkerSection.model_fields
+
+
+def schema_text() -> str:
+    """The schema as it is committed."""
+    return json.dumps(schema(), indent=2) + "\n"
+
+
+def _table(model: type[BaseModel], variables: set[str], without: Iterable[str] = ()) -> str:
+    rows = "| setting | default | variable | meaning |\n| --- | --- | --- | --- |\n"
+    for name, default, meaning in _fields(model, without):
+        variable = f"`{name.upper()}`" if name.upper() in variables else ""
+        rows += f"| `{name}` | {default} | {variable} | {meaning} |\n"
+    return rows
+
+
+def _variables(*models: type[BaseModel], without: Iterable[str] = ()) -> str:
+    rows = "| variable | default | meaning |\n| --- | --- | --- |\n"
+    for model in models:
+        for name, default, meaning in _fields(model, without):
+            rows += f"| `{name.upper()}` | {default} | {meaning} |\n"
+    return rows
+
+
+def _fields(model: type[BaseModel], without: Iterable[str]) -> Iterable[tuple[str, str, str]]:
+    said, left_out = meanings(model), set(without)
+    for name, field in model.model_fields.items():
+        if name not in left_out:
+            default = "required" if field.is_required() else _default(field)
+            yield name, default, said.get(name, "").replace("|", "\\|")
+
+
+def _default(field: Any) -> str:
+    if field.default_factory is not None:
+        return "this machine's"
+    if field.default is None or field.default == ():
+        return "none"
+    text = str(field.default)
+    # The interpreter's own path is where the page happened to be made.
+    return "this Python's `-m worker run`" if text.endswith("-m worker run") else f"`{text}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    SCHEMA.write_text(schema_text())
