@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaler.decision import DOWN, UP, Decision
+from scaler.decision import DOWN, HOLD, UP, Decision
 from scaler.observation import value_of
 from scaler.targets import Rule, Target
 
@@ -34,11 +34,10 @@ def _now(decision: Decision) -> str:
     if decision.action == DOWN:
         leave = "none is idle to leave yet" if not decision.retire else "idle ones leave first"
         return f"{_workers(wanted)} wanted where {fleet.running} ran; {leave}."
-    return f"{_workers(wanted)}: {fleet.running} ran, which {_stays(decision)}."
-
-
-def _stays(decision: Decision) -> str:
-    return "is held" if decision.action == "hold" else "is what is wanted"
+    if decision.action == HOLD:
+        run = "" if fleet.running == wanted else f", of which {fleet.running} run"
+        return f"Held at {_workers(wanted)}{run}."
+    return f"{_workers(wanted)}, as wanted."
 
 
 def _demand(decision: Decision, target: Target) -> str:
@@ -66,6 +65,9 @@ def _proposed(decision: Decision, target: Target) -> str:
             f"; lately it was {lately:g}, and an idle worker is kept as long as starting"
             " another would cost"
         )
+    kept = numbers.get("kept after the maximum was short")
+    if kept is not None and kept > (lately or 0):
+        said += f"; {kept:g} stay for a while because the maximum was too low for demand lately"
     floor = numbers.get("forecast floor")
     if floor is not None and floor >= (lately or 0):
         said += f"; the forecast from the same hour of earlier days asks for at least {floor:g}"

@@ -16,8 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from starlette.responses import StreamingResponse
 
 from common.errors import shorten
-from scaler.decision import Decision, Override, Pause
-from scaler.explain import explain
+from scaler.decision import Override, Pause
 from scaler.targets import Target
 from scaler.web.access import Access, Nonces, Rates
 from scaler.web.events import Pulse, stream
@@ -188,12 +187,10 @@ def _target_routes(board: StatusBoard) -> APIRouter:
     @router.get("/api/targets/{name}/explanation")
     def explanation(chosen: Chosen, at: Moment = None) -> Explanation:
         """Why there are as many workers as there are, or were at a moment."""
-        found = board.decisions(chosen, until=at, limit=1)
-        if not found:
+        found = board.explained(chosen, at)
+        if found is None:
             raise HTTPException(HTTPStatus.NOT_FOUND, "no decision is kept of that moment")
-        record = found[0].model_dump()
-        text = explain(Decision.from_json(record), found[0].applied, chosen)
-        return Explanation(target=chosen.name, at=record["at"], text=text, decision=found[0])
+        return found
 
     @router.get("/api/targets/{name}/workers")
     def workers(chosen: Chosen) -> list[WorkerHealth]:

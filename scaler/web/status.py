@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from scaler.controller import Controller
-from scaler.decision import DOWN, UP, Memory
+from scaler.decision import DOWN, UP, Decision, Memory
 from scaler.explain import explain
 from scaler.observation import value_of
 from scaler.orders import override_in_force
@@ -20,6 +20,7 @@ from scaler.web.models import (
     Chart,
     Dashboard,
     DecisionRecord,
+    Explanation,
     Order,
     Performance,
     Recommendation,
@@ -113,6 +114,15 @@ class StatusBoard:
         cycle = self.controller.latest(target.name)
         return explain(cycle.decision, cycle.applied, target) if cycle else "No decision yet."
 
+    def explained(self, target: Target, at: float | None) -> Explanation | None:
+        """The newest decision, or the one in force at a moment, with its paragraph."""
+        latest = self.controller.latest(target.name)
+        if at is None and latest is not None:
+            content = {**latest.decision.to_json(), "applied": latest.applied}
+            return _explanation(DecisionRecord.model_validate(content), target)
+        found = self.decisions(target, until=at, limit=1)
+        return _explanation(found[0], target) if found else None
+
     def workers(self, target: Target) -> list[WorkerHealth]:
         """The fleet, in a steady order."""
         extras = self.watch.extras()
@@ -200,6 +210,11 @@ def scale_events(decisions: list[dict[str, Any]]) -> list[ScaleEvent]:
                 )
             )
     return events
+
+
+def _explanation(record: DecisionRecord, target: Target) -> Explanation:
+    text = explain(Decision.from_json(record.model_dump()), record.applied, target)
+    return Explanation(target=target.name, at=record.at, text=text, decision=record)
 
 
 def _order(memory: Memory | None, now: float) -> Order | None:

@@ -31,7 +31,7 @@ export class Chart {
   show(data) {
     const known = Object.values(data.series).map((values) => values.findIndex((value) => value !== null)).filter((i) => i >= 0);
     const length = Math.max(0, ...Object.values(data.series).map((values) => values.length));
-    const skip = Math.max(0, Math.min(Math.min(...known) - 2, Math.floor(length * 0.75)));
+    const skip = Math.max(0, Math.min(Math.min(...known) - 2, Math.floor(length * 0.9)));
     if (known.length && skip > 0) {
       const series = Object.fromEntries(Object.entries(data.series).map(([name, values]) => [name, values.slice(skip)]));
       data = { ...data, series, start: data.start + skip * data.step };
