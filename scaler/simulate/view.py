@@ -14,6 +14,7 @@ from scaler.simulate.world import World
 
 _BIN_S = 60.0
 _BINS = 10
+_LEAST_BINS = 5
 _HOUR_S = 3600.0
 
 
@@ -122,15 +123,21 @@ class View:
 def arrival_statistics(arrivals: Floats, at: Floats) -> tuple[Floats, Floats]:
     """At each time: the higher of the rates over 5 and 10 minutes, and the dispersion.
 
-    The dispersion is variance over mean of the counts in the ten minutes before, as the
-    recording rule has it; 1 where nothing arrived.
+    As the recording rules have them, with nothing recorded before the first job: the dispersion
+    is variance over mean of the counts per minute of the last ten, 1 while there are fewer than
+    five of them or nothing arrived.
     """
     edges = [np.searchsorted(arrivals, at - _BIN_S * back, "right") for back in range(_BINS + 1)]
     rate5 = (edges[0] - edges[5]) / (5 * _BIN_S)
     rate10 = (edges[0] - edges[_BINS]) / (_BINS * _BIN_S)
     counts = np.stack([edges[i] - edges[i + 1] for i in range(_BINS)]).astype(np.float32)
-    mean = counts.mean(axis=0)
-    spread = np.where(mean > 0, counts.var(axis=0) / np.where(mean > 0, mean, 1.0), 1.0)
+    recorded = np.clip(at // _BIN_S, 0, _BINS)
+    known = np.maximum(recorded, 1.0)
+    # Minutes before the first job hold no arrivals, so sums need not leave them out.
+    mean = counts.sum(axis=0) / known
+    variance = np.square(counts).sum(axis=0) / known - np.square(mean)
+    enough = (recorded >= _LEAST_BINS) & (mean > 0)
+    spread = np.where(enough, variance / np.where(mean > 0, mean, 1.0), 1.0)
     return np.maximum(rate5, rate10), spread
 
 

@@ -156,6 +156,8 @@ def test_arrival_statistics_are_the_recording_rules() -> None:
     assert rate[0] == pytest.approx(60 / 300)
     counts = np.array([60] + [0] * 9)
     assert dispersion[0] == pytest.approx(counts.var() / counts.mean(), rel=1e-6)
+    early = np.arange(1.0, 200.0)
+    assert arrival_statistics(early, np.array([239.0]))[1][0] == 1.0, "too few minutes to judge"
 
 
 # KEDA and the HPA, by the rules of the Kubernetes documentation
