@@ -126,12 +126,21 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     sections = {name: _mapping(content, name) for name in ("scaling", "worker")}
     rest = {name: value for name, value in content.items() if name not in _SECTIONS}
     program = load(ProgramSection, environ=env, base=rest, base_name="(top level)")
-    scaling = load(
-        ScalingSection, environ=knob_variables(env), base=sections["scaling"], base_name="scaling"
-    )
+    scaling = _scaling(sections["scaling"], knob_variables(env))
     worker = load(WorkerSection, environ=env, base=sections["worker"], base_name="worker")
     targets = _targets(content.get("targets"), scaling, program.orchestrator)
     return ScalerConfig(program=program, scaling=scaling, worker=worker, targets=targets)
+
+
+def _scaling(section: Mapping[str, Any], env: Mapping[str, str]) -> ScalingSection:
+    try:
+        return load(ScalingSection, environ=env, base=section, base_name="scaling")
+    except ConfigError as error:
+        # What is missing is called by a variable's name, but most knobs have none.
+        if error.field.isupper() and error.field not in _KNOB_VARIABLES:
+            name = f"scaling.{error.field.lower()}"
+            raise ConfigError(name, error.value, error.allowed) from None
+        raise
 
 
 def knob_variables(env: Mapping[str, str]) -> dict[str, str]:

@@ -102,9 +102,10 @@ def _fleet(decision: Decision) -> str:
         return ""
     parts = []
     if fleet.starting:
-        parts.append(f"{_workers(fleet.starting)} still starting and counted as on their way")
+        parts.append(f"{_workers(fleet.starting)} still starting and counted as on the way")
     if fleet.draining:
-        parts.append(f"{_workers(fleet.draining)} leaving once their job ends")
+        whose = "its job ends" if fleet.draining == 1 else "their jobs end"
+        parts.append(f"{_workers(fleet.draining)} leaving once {whose}")
     said = f"{'; '.join(parts)}." if parts else ""
     if fleet.obstacle:
         said = f"{said} Workers do not start: {fleet.obstacle}.".strip()

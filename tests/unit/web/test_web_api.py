@@ -1,0 +1,223 @@
+"""What the API says of a controller, and what orders come to."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+from openapi_spec_validator import validate
+from starlette.testclient import TestClient
+
+from scaler.controller import Controller
+from scaler.decision import Memory
+from scaler.observation import Known
+from scaler.schedule import Bounds
+from scaler.web.status import scale_events
+from scaler.web.verdict import verdict
+from tests.support.crew import START, Crew
+
+LOOK = {"Authorization": "Bearer look-token-of-tests"}
+ACT = {"Authorization": "Bearer act-token-of-tests"}
+
+
+def order(client: TestClient, name: str, what: str, body: dict[str, object]) -> dict[str, object]:
+    nonce = client.get("/api/nonce", headers=ACT).json()["nonce"]
+    headers = {**ACT, "X-Action-Nonce": nonce}
+    answer = client.post(f"/api/targets/{name}/{what}", json=body, headers=headers)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_the_dashboard_has_the_plans_four_parts(client: TestClient) -> None:
+    content = client.get("/metrics/dashboard", headers=LOOK).json()
+    assert set(content) == {
+        "current_status",
+        "scaling_history",
+        "performance_metrics",
+        "worker_health",
+    }
+    status = content["current_status"]["video-creator"]
+    assert status["in_flight"] == 1
+    assert status["target_workers"] == status["active_workers"] == 2
+    assert status["scaling_recommendation"] == "maintain"
+    assert {w["id"] for w in content["worker_health"]["video-creator"]} == {"w-1", "w-2"}
+    (decision,) = content["scaling_history"]["video-creator"]
+    assert decision["inputs"]["waiting"]["query"]
+
+
+def test_openapi_is_valid_and_names_every_route(client: TestClient) -> None:
+    spec = client.get("/api/openapi.json", headers=LOOK).json()
+    validate(spec)
+    assert "/metrics/dashboard" in spec["paths"]
+    assert "/api/targets/{name}/override" in spec["paths"]
+
+
+def test_the_metrics_are_prometheus(client: TestClient) -> None:
+    answer = client.get("/metrics", headers=LOOK)
+    assert "autoscaler_target_replicas" in answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+
+
+def test_an_unknown_target_names_those_there_are(client: TestClient) -> None:
+    answer = client.get("/api/targets/nobody", headers=LOOK)
+    assert answer.status_code == 404
+    assert "video-creator, other" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("limit=0", "limit"), ("until=x", "until"), ("limit=9999", "limit")]
+)
+def test_a_wrong_query_is_named(client: TestClient, query: str, field: str) -> None:
+    answer = client.get(f"/api/targets/other/decisions?{query}", headers=LOOK)
+    assert answer.status_code == 422
+    assert field in answer.json()["detail"]
+    assert "allowed" in answer.json()["detail"]
+
+
+def test_a_pause_holds_and_ends_by_itself(
+    client: TestClient, crew: Crew, controller: Controller
+) -> None:
+    order(client, "video-creator", "pause", {"reason": "a deploy", "for_seconds": 60})
+    crew.waiting["video-creator"] = 4
+    crew.now += 1
+    controller.cycle()
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert status["verdict"]["level"] == "paused"
+    assert status["order"] == {
+        "order": "pause",
+        "reason": "a deploy",
+        "until": START + 60,
+        "replicas": None,
+    }
+    assert len(crew.states["video-creator"]) == 2
+    crew.now += 60
+    controller.cycle()
+    assert len(crew.states["video-creator"]) == 5
+
+
+def test_an_override_sets_the_number_until_its_end(
+    client: TestClient, crew: Crew, controller: Controller
+) -> None:
+    body = {"reason": "a launch", "replicas": 4, "for_seconds": 60}
+    order(client, "video-creator", "override", body)
+    crew.now += 1
+    controller.cycle()
+    assert len(crew.states["video-creator"]) == 4
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert status["bound"] == "override"
+    assert "a launch" in status["reason"]
+    crew.now += 60
+    controller.cycle()
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert status["order"] is None
+
+
+def test_an_override_never_goes_below_the_busy(
+    client: TestClient, crew: Crew, controller: Controller
+) -> None:
+    crew.states["video-creator"] = {"a": "busy", "b": "busy", "c": "idle"}
+    order(client, "video-creator", "override", {"reason": "x", "replicas": 0, "for_seconds": 60})
+    crew.now += 1
+    controller.cycle()
+    latest = controller.latest("video-creator")
+    assert latest is not None
+    assert latest.decision.replicas == 2
+
+
+def test_an_override_above_the_maximum_is_refused(client: TestClient) -> None:
+    nonce = client.get("/api/nonce", headers=ACT).json()["nonce"]
+    answer = client.post(
+        "/api/targets/video-creator/override",
+        json={"reason": "x", "replicas": 6, "for_seconds": 60},
+        headers={**ACT, "X-Action-Nonce": nonce},
+    )
+    assert answer.status_code == 422
+    assert "at most max_workers, which is 5" in answer.json()["detail"]
+
+
+def test_a_resume_ends_either(client: TestClient, crew: Crew, controller: Controller) -> None:
+    for what in ("pause", "override"):
+        body: dict[str, object] = {"reason": "x", "for_seconds": 600}
+        if what == "override":
+            body["replicas"] = 3
+        order(client, "video-creator", what, body)
+        crew.now += 1
+        order(client, "video-creator", "resume", {"reason": "done"})
+        status = client.get("/api/targets/video-creator", headers=LOOK).json()
+        assert status["order"] is None
+        crew.now += 1
+    kept = client.get("/api/targets/video-creator/orders", headers=LOOK).json()
+    assert [each["order"] for each in kept] == ["resume", "override", "resume", "pause"]
+
+
+def test_orders_outlive_a_restart(client: TestClient, controller: Controller, crew: Crew) -> None:
+    order(client, "video-creator", "override", {"reason": "x", "replicas": 3, "for_seconds": 60})
+    kept = controller.history.memory("video-creator")
+    assert kept is not None
+    memory = Memory.from_json(json.loads(json.dumps(kept[1])))
+    assert memory.override is not None
+    assert memory.override.replicas == 3
+
+
+def test_blindness_is_told_with_its_begin(
+    client: TestClient, crew: Crew, controller: Controller
+) -> None:
+    client.get("/api/system", headers=LOOK)
+    crew.blind = True
+    crew.now += 60
+    controller.cycle()
+    system = client.get("/api/system", headers=LOOK).json()
+    assert system["prometheus_silent_since"] == START
+    assert "not reachable" in system["prometheus_error"]
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert status["verdict"]["since"] == START
+    assert status["verdict"]["text"] == "Signals are unknown: holding 2 workers"
+    assert status["queue_depth"] is None
+
+
+@pytest.mark.parametrize(
+    ("waiting", "hold", "obstacle", "level", "words"),
+    [
+        (0, None, None, "good", "Keeping up"),
+        (9, None, None, "warning", "At the maximum of 5: 9 jobs wait"),
+        (3, None, None, "busy", "Growing to 4 workers"),
+        (3, "an update runs", None, "warning", "Held: an update runs"),
+        (3, None, "no node is fit", "bad", "Workers do not start: no node is fit"),
+    ],
+)
+def test_the_verdict_says_what_matters_first(
+    *,
+    crew: Crew,
+    controller: Controller,
+    waiting: int,
+    hold: str | None,
+    obstacle: str | None,
+    level: str,
+    words: str,
+) -> None:
+    crew.waiting["video-creator"], crew.hold, crew.obstacle = waiting, hold, obstacle
+    crew.now += 1
+    controller.cycle()
+    cycle, memory = controller.latest("video-creator"), controller.memory("video-creator")
+    found = verdict(cycle, memory, Bounds(1, 5, "", ""))
+    assert (found.level, found.text) == (level, words)
+
+
+def test_scale_events_are_where_the_number_changed() -> None:
+    times = count(0.0)
+    decisions = [{"at": next(times), "replicas": n, "reason": "r"} for n in (1, 1, 5, 5, 2)]
+    events = scale_events(decisions)
+    assert [(e.at, e.before, e.after) for e in events] == [(2.0, 1, 5), (4.0, 5, 2)]
+
+
+def test_the_chart_covers_its_range(client: TestClient) -> None:
+    chart = client.get("/api/targets/video-creator/chart?range=1h", headers=LOOK).json()
+    assert chart["step"] == 15
+    assert len(chart["series"]["waiting"]) == 241
+
+
+def test_known_signals_come_with_their_query(controller: Controller) -> None:
+    latest = controller.latest("video-creator")
+    assert latest is not None
+    assert isinstance(latest.decision.observation.waiting, Known)
