@@ -53,6 +53,7 @@ class Part:
     log: Path
     ready: Callable[[], bool] = field(default=lambda: True)
     timeout_s: float = 60.0
+    cwd: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Part:
@@ -64,6 +65,7 @@ class Part:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self.cwd,
                 start_new_session=True,  # a Ctrl-C is the demo's to answer, not theirs
             )
         return self

@@ -139,12 +139,19 @@ class Stack:
     # The parts
 
     def _part(
-        self, name: str, command: Sequence[str], env: dict[str, str], *, timeout_s: float = 60.0
+        self,
+        name: str,
+        command: Sequence[str],
+        env: dict[str, str],
+        *,
+        timeout_s: float = 60.0,
+        cwd: Path | None = None,
     ) -> Part:
         if self._guardian is None:
             self._guardian = Guardian(self.id)
         full = {**os.environ, **env, MARK: self.id}
-        part = Part(name, command, full, self.logs / f"{name}.log", timeout_s=timeout_s)
+        log = self.logs / f"{name}.log"
+        part = Part(name, command, full, log, timeout_s=timeout_s, cwd=cwd)
         self.parts[name] = part
         return part.start()
 
@@ -186,7 +193,8 @@ class Stack:
             epmd = self._part("epmd", ["epmd", "-port", str(self._epmd_port)], env)
             epmd.ready = lambda: _listens(self._epmd_port)
             epmd.wait_ready()
-        part = self._part("rabbitmq", [RABBITMQ], env)
+        # Where Erlang leaves its dumps.
+        part = self._part("rabbitmq", [RABBITMQ], env, cwd=data)
         part.ready = lambda: (
             _replies(self.amqp_port, _AMQP_GREETING, b"\x01")
             and _listens(self.management_port)
