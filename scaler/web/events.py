@@ -23,9 +23,15 @@ class Pulse:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[asyncio.Event, asyncio.AbstractEventLoop] = {}
+        self.ended = False
+
+    def end(self) -> None:
+        """Have every stream end, and cleanly: the server stops."""
+        self.ended = True
+        self.beat()
 
     def beat(self) -> None:
-        """A cycle has ended; called on the controller's thread."""
+        """A cycle has ended; callable on any thread."""
         with self._lock:
             waiting = list(self._waiting.items())
         for event, loop in waiting:
@@ -50,10 +56,10 @@ class Pulse:
 async def stream(
     board: StatusBoard, pulse: Pulse, beat: asyncio.Event, target: Target, span: str
 ) -> AsyncIterator[str]:
-    """Events as text, without end: what changed since the last, or a comment to keep it open."""
+    """Events as text until the server stops: what has changed, or a comment to keep it open."""
     sent: dict[str, str] = {}
     try:
-        while True:
+        while not pulse.ended:
             beat.clear()
             changed = await run_in_threadpool(lambda: list(_changed(board, target, span, sent)))
             yield "".join(changed) or ": still here\n\n"

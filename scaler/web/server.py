@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import uvicorn
+from fastapi import FastAPI
 
 from common.errors import ConfigError
 from common.http import HttpSettings
@@ -21,8 +22,9 @@ _STARTED_WITHIN_S = 10.0
 class WebServer:
     """An ASGI server in the background. Use as a context manager."""
 
-    def __init__(self, settings: HttpSettings, app: Any) -> None:
+    def __init__(self, settings: HttpSettings, app: FastAPI) -> None:
         """Binds at once, so that `port` is known; raises ConfigError when it can't."""
+        self._app = app
         where = f"{settings.http_host}:{settings.http_port}"
         try:
             self._socket = socket.create_server(
@@ -71,6 +73,7 @@ class WebServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._app.state.pulse.end()
         self._server.should_exit = True
         self._thread.join(5)
         self._socket.close()
