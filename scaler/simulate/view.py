@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class ViewSettings:
     """Share of looks that find nothing."""
     outage: tuple[float, float] | None = None
     """(begin, end) of a time in which nothing is known."""
+    recorded_s: float = math.inf
+    """For how long Prometheus had recorded an empty queue before the first job."""
 
 
 class View:
@@ -40,7 +43,7 @@ class View:
     ) -> None:
         """`ticks` are the times at which it will be asked."""
         seen = ticks - settings.data_age_s
-        rate, dispersion = arrival_statistics(trace.arrivals, seen)
+        rate, dispersion = arrival_statistics(trace.arrivals, seen, settings.recorded_s)
         self._rates = rate.tolist()
         self._dispersions = dispersion.tolist()
         self._settings = settings
@@ -120,18 +123,19 @@ class View:
         return self._mean
 
 
-def arrival_statistics(arrivals: Floats, at: Floats) -> tuple[Floats, Floats]:
+def arrival_statistics(
+    arrivals: Floats, at: Floats, recorded_s: float = math.inf
+) -> tuple[Floats, Floats]:
     """At each time: the higher of the rates over 5 and 10 minutes, and the dispersion.
 
-    As the recording rules have them, with nothing recorded before the first job: the dispersion
-    is variance over mean of the counts per minute of the last ten, 1 while there are fewer than
-    five of them or nothing arrived.
+    As the recording rules have them: the dispersion is variance over mean of the counts per
+    minute of the last ten, 1 while fewer than five of them are recorded or nothing arrived.
     """
     edges = [np.searchsorted(arrivals, at - _BIN_S * back, "right") for back in range(_BINS + 1)]
     rate5 = (edges[0] - edges[5]) / (5 * _BIN_S)
     rate10 = (edges[0] - edges[_BINS]) / (_BINS * _BIN_S)
     counts = np.stack([edges[i] - edges[i + 1] for i in range(_BINS)]).astype(np.float32)
-    recorded = np.clip(at // _BIN_S, 0, _BINS)
+    recorded = np.clip((at + recorded_s) // _BIN_S, 0, _BINS)
     known = np.maximum(recorded, 1.0)
     # Minutes before the first job hold no arrivals, so sums need not leave them out.
     mean = counts.sum(axis=0) / known

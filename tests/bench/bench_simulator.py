@@ -122,10 +122,10 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def simulated(seen: Seen, startup_s: float, age_s: float) -> tuple[Score, float]:
+def simulated(seen: Seen, startup_s: float, age_s: float, recorded_s: float) -> tuple[Score, float]:
     """(score, mean wait in all) of the same jobs in the simulator."""
     given = arena(seen.trace(), 1, MAXIMUM, WorldSettings(startup_s))
-    view = ViewSettings(LOOP_S, data_age_s=age_s)
+    view = ViewSettings(LOOP_S, data_age_s=age_s, recorded_s=recorded_s)
     scores = [run(given, ours(given, tick_s=LOOP_S), view=view, seed=seed) for seed in range(5)]
     middle = sorted(scores, key=lambda score: score.paid_s)[2]
     always = float((given.pool.starts - given.trace.arrivals).mean())
@@ -161,10 +161,12 @@ def main() -> None:
         }
         loop = Loop(folder / "stack", environment)
         with loop.stack:
+            started = time.monotonic()
             loop.start()
             seen = live(loop, burst(flags.minutes))
             startup_s, age_s = measured(loop)
-    score, wait_s = simulated(seen, startup_s, age_s)
+    recorded_s = min(seen.sent.values()) - started
+    score, wait_s = simulated(seen, startup_s, age_s, recorded_s)
     cost_ratio = score.paid_s / seen.worker_s
     wait_ratio = wait_s / seen.wait_mean_s()
     sys.stdout.write(
