@@ -20,9 +20,9 @@ function newMark() {
   const fill = make("div", { class: "fill" });
   const mark = {
     id: make("p", { class: "w-id" }), state: make("p", { class: "w-state" }), seen: make("p", { class: "w-seen" }),
-    track: make("div", { class: "track", "aria-hidden": "true" }, fill), fill, known: "",
+    track: make("div", { class: "track", "aria-hidden": "true" }, fill), fill, known: "", note: make("span", { class: "hidden" }),
   };
-  mark.root = make("li", { class: "w" }, mark.id, mark.state, mark.track, mark.seen);
+  mark.root = make("div", { class: "w", role: "listitem" }, mark.note, mark.id, mark.state, mark.track, mark.seen);
   return mark;
 }
 
@@ -32,10 +32,7 @@ function update(mark, worker, many) {
     mark.known = known;
     mark.root.className = `w ${worker.state}`;
     mark.root.title = describe(worker);
-    if (many) {
-      mark.root.setAttribute("role", "img");
-      mark.root.setAttribute("aria-label", mark.root.title);
-    }
+    say(mark.note, many ? mark.root.title : "");
     mark.fill.style.setProperty("--p", worker.progress ?? 0);
     say(mark.id, short(worker.id));
   }
@@ -64,9 +61,8 @@ export function showFleet(workers, service = "") {
     update(mark, worker, many);
   });
   list.append(...fresh);
-  // In a big fleet each mark is an image with a name; the list's role would only add noise.
-  if (many) list.setAttribute("role", "group"); else list.removeAttribute("role");
-  list.setAttribute("aria-label", "Workers");
+  // A list without items is no list.
+  if (workers.length) list.setAttribute("role", "list"); else list.removeAttribute("role");
   const counts = new Map();
   for (const { state } of workers) counts.set(state, (counts.get(state) || 0) + 1);
   const parts = ORDER.filter((state) => counts.has(state)).map((state) => `${counts.get(state)} ${state}`);

@@ -1,0 +1,54 @@
+"""The status page in Chromium against the whole running loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.support.browser import chromium, opened
+from tests.support.loop import Loop, dialogue, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+PATIENCE_MS = 60_000
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+def test_a_burst_is_seen_as_it_happens(loop: Loop, browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, loop.stack.scaler_url + "/") as (page, complaints):
+        expect(page.locator("#verdict-text")).to_have_text("Nothing to do")
+        loop.broker.publish([dialogue(f"page-{number}", turns=3) for number in range(8)])
+        page.wait_for_function(
+            "Number(document.querySelector('#n-waiting').textContent) >= 5", polling=20
+        )
+        expect(page.locator("#fleet .w.busy")).to_have_count(8, timeout=PATIENCE_MS)
+        page.screenshot(path=tmp_path / "burst.png", full_page=True)
+        loop.done([f"page-{number}" for number in range(8)])
+        expect(page.locator("#verdict-text")).to_have_text("Nothing to do", timeout=PATIENCE_MS)
+        expect(page.locator(".decision .chip.up").first).to_be_visible()
+    assert complaints.said == []
+    assert complaints.foreign == []
+
+
+def test_prometheus_away_is_said_with_what_is_held(loop: Loop, browser: Browser) -> None:
+    prometheus = loop.stack.parts["prometheus"]
+    with opened(browser, loop.stack.scaler_url + "/") as (page, complaints):
+        prometheus.stop()
+        try:
+            banner = page.locator(".banner")
+            expect(banner).to_contain_text("Prometheus does not answer since", timeout=30_000)
+            expect(banner).to_contain_text("Held: video-creator at 1 worker", timeout=30_000)
+            expect(page.locator("#verdict-since")).to_contain_text("since")
+        finally:
+            prometheus.start()
+            prometheus.wait_ready()
+        expect(banner).to_have_count(0, timeout=PATIENCE_MS)
+        until(lambda: loop.dashboard()["queue_depth"] == 0, 60, "signals known again")
+    assert complaints.said == []
