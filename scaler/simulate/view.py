@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import deque
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class ViewSettings:
     """Share of looks that find nothing."""
     outage: tuple[float, float] | None = None
     """(begin, end) of a time in which nothing is known."""
-    recorded_s: float = math.inf
+    recorded_s: float = 86_400.0
     """For how long Prometheus had recorded an empty queue before the first job."""
 
 
@@ -124,7 +123,7 @@ class View:
 
 
 def arrival_statistics(
-    arrivals: Floats, at: Floats, recorded_s: float = math.inf
+    arrivals: Floats, at: Floats, recorded_s: float = 86_400.0
 ) -> tuple[Floats, Floats]:
     """At each time: the higher of the rates over 5 and 10 minutes, and the dispersion.
 
