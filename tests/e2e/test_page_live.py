@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,7 @@ def test_a_burst_is_seen_as_it_happens(loop: Loop, browser: Browser, tmp_path: P
     with opened(browser, loop.stack.scaler_url + "/") as (page, complaints):
         expect(page.locator("#verdict-text")).to_have_text("Nothing to do")
         loop.broker.publish([dialogue(f"page-{number}", turns=3) for number in range(8)])
-        page.wait_for_function(
-            "Number(document.querySelector('#n-waiting').textContent) >= 5", polling=20
-        )
+        expect(page.locator("#n-waiting")).to_have_text(re.compile("[5-8]"), timeout=20_000)
         expect(page.locator("#fleet .w.busy")).to_have_count(8, timeout=PATIENCE_MS)
         page.screenshot(path=tmp_path / "burst.png", full_page=True)
         loop.done([f"page-{number}" for number in range(8)])
