@@ -27,6 +27,8 @@ _MINUTE_S = 60.0
 # A loop that stood still says nothing about how long the next worker will be waited for.
 _LONGEST_TICK_S = 60.0
 _BURSTINESS = (1.0, 30.0)
+# Arrivals are judged by their last ten minutes.
+_LOOK_BACK_S = 600.0
 
 
 class _Case(NamedTuple):
@@ -160,12 +162,13 @@ def keep_idle_for(horizon_s: float) -> float:
 
 
 def keep_capped_for(target: Target, horizon_s: float) -> float:
-    """Seconds for which the maximum is kept once demand has exceeded it: (1 + w)·h.
+    """Seconds for which the maximum is kept once demand has exceeded it: (1 + w)·h, to 10 min.
 
     What the maximum cuts off can't be bought later, so the next burst waits for each worker
-    that has to be started anew: a restart costs h paid and w·h waited.
+    that has to be started anew: a restart costs h paid and w·h waited. Bursts further apart
+    than arrivals are looked back at count as new.
     """
-    return (1.0 + target.weights.wait) * horizon_s
+    return min((1.0 + target.weights.wait) * horizon_s, _LOOK_BACK_S)
 
 
 def headroom(observation: Observation, target: Target, horizon_s: float) -> float:
