@@ -18,7 +18,10 @@ from scaler.commands.client import ClientSettings
 from scaler.config import ProgramSection, ScalingSection, WorkerSection, knob_variables
 from scaler.config_schema import meanings, schema
 from scaler.external.settings import ExternalScalerSettings
+from scaler.gateway.settings import GatewaySettings
 from scaler.orchestrators.process import ProcessSettings
+from scaler.orchestrators.swarm import SwarmSettings
+from scaler.pod_deletion_cost import PodDeletionCostSettings
 from scaler.run import RunSettings
 from scaler.targets import Schedule, Target
 from scaler.web.settings import WebSettings
@@ -68,7 +71,10 @@ def page() -> str:
         ("The scaler's environment alone", _variables(RunSettings, WebSettings)),
         ("HTTP, of every program", _variables(HttpSettings)),
         ("Local workers (orchestrator `process`)", _variables(ProcessSettings)),
+        ("Docker Swarm (orchestrator `swarm`)", _variables(SwarmSettings)),
+        ("The gateway to the Docker socket", _variables(GatewaySettings)),
         ("The external scaler (KEDA)", _variables(ExternalScalerSettings)),
+        ("Pods' deletion cost", _variables(PodDeletionCostSettings)),
         ("The exporter", _variables(ExporterSettings, without=HttpSettings.model_fields)),
         ("A worker", _variables(WorkerSettings, without=HttpSettings.model_fields)),
         ("The command line", _variables(ClientSettings, without=HttpSettings.model_fields)),

@@ -6,6 +6,7 @@ from scaler.decision import DOWN, HOLD, UP, Decision
 from scaler.observation import value_of
 from scaler.targets import Rule, Target
 
+_SHOWN = 240
 _LIMITS = {
     "cooldown_period": "the cooldown since the last change has not passed",
     "scale_up_threshold": "fewer jobs wait than the scale-up threshold asks for",
@@ -113,7 +114,11 @@ def _fleet(decision: Decision) -> str:
 
 
 def _done(applied: str) -> str:
-    return f"Done: {applied}." if applied else ""
+    if not applied:
+        return ""
+    # A hundred workers that were asked to leave are no paragraph; the record has them all.
+    said = applied if len(applied) <= _SHOWN else f"{applied[:_SHOWN].rpartition(' ')[0]} …"
+    return f"Done: {said}."
 
 
 def _workers(count: float) -> str:

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from common.http import HttpSettings
+from common.logs import configure
 from scaler.controller import Controller
 from scaler.targets import Target
 from scaler.web.access import Access
@@ -151,6 +152,7 @@ def refusals_us() -> dict[str, float]:
 
 def main() -> int:
     """Measure, and print a table and a line of JSON."""
+    configure("bench", "error")
     with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         with big_site(Path(folder)) as (url, crew, controller):
             interactive_ms(browser, url)
