@@ -20,6 +20,8 @@ settings.register_profile(
 settings.load_profile("noisy")
 
 
+# First, since the scheduler reads the groups in a hook of the same name.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put every test into its group, and the long groups first."""
     for item in items:

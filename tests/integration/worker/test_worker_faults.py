@@ -60,7 +60,7 @@ def leftover_receipts(fleet: Fleet) -> list[str]:
 def test_a_killed_workers_job_is_finished_by_another_and_announced_once(fleet: Fleet) -> None:
     fleet.start("w1")
     fleet.ready("w1")
-    job = fleet.submit("sleep 4")
+    job = fleet.submit("sleep 12")
     eventually(lambda: fleet.renders(job))
     fleet.start("w2")
     fleet.ready("w2")
