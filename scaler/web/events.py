@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -61,8 +61,16 @@ async def stream(
     try:
         while not pulse.ended:
             beat.clear()
-            changed = await run_in_threadpool(lambda: list(_changed(board, target, span, sent)))
-            yield "".join(changed) or ": still here\n\n"
+            quiet = True
+            # One by one, so that what is quick to know is not kept back by what is not.
+            for name, make in _sections(board, target, span).items():
+                text = await run_in_threadpool(_text, make)
+                if sent.get(name) != text:
+                    sent[name], quiet = text, False
+                    # The clock lets the page tell ages though its own may be wrong.
+                    yield f"event: {name}\nid: {board.clock():.3f}\ndata: {text}\n\n"
+            if quiet:
+                yield ": still here\n\n"
             try:
                 await asyncio.wait_for(beat.wait(), board.watch.refresh_s)
             except TimeoutError:
@@ -71,13 +79,8 @@ async def stream(
         pulse.leave(beat)
 
 
-def _changed(board: StatusBoard, target: Target, span: str, sent: dict[str, str]) -> Iterator[str]:
-    for name, make in _sections(board, target, span).items():
-        text = json.dumps(make(), separators=(",", ":"))
-        if sent.get(name) != text:
-            sent[name] = text
-            # The clock beside it lets the page tell ages though its own may be wrong.
-            yield f"event: {name}\nid: {board.clock():.3f}\ndata: {text}\n\n"
+def _text(make: Callable[[], Any]) -> str:
+    return json.dumps(make(), separators=(",", ":"))
 
 
 def _sections(board: StatusBoard, target: Target, span: str) -> dict[str, Callable[[], Any]]:
@@ -85,16 +88,16 @@ def _sections(board: StatusBoard, target: Target, span: str) -> dict[str, Callab
     # The target as it is configured now: a reload may have changed it since the page was opened.
     now = board.target(name) or target
     return {
-        "system": lambda: board.system().model_dump(),
         "status": lambda: [_slim(each.model_dump()) for each in board.statuses()],
+        "system": lambda: board.system().model_dump(),
         "explanation": lambda: board.explanation(now),
         "fleet": lambda: [each.model_dump() for each in board.workers(now)],
         "decisions": lambda: [
             each.model_dump() for each in board.decisions(now, limit=_SHOWN_DECISIONS)
         ],
         "orders": lambda: board.controller.history.orders(name, limit=5),
-        "chart": lambda: board.chart(now, span).model_dump(),
         "alerts": lambda: [each.model_dump() for each in board.watch.alerts()],
+        "chart": lambda: board.chart(now, span).model_dump(),
     }
 
 

@@ -146,6 +146,7 @@ function choose(name) {
 }
 
 async function begin() {
+  const listed = get("/api/targets").catch(() => null);
   const answer = await get("/api/session").catch(() => null);
   if (!answer) { stream.on.down(); setTimeout(begin, 2000); return; }
   if (answer.status === 401) { stream.on.refused(); return; }
@@ -156,7 +157,9 @@ async function begin() {
     $(id).disabled = !shown.acting;
     $(id).title = shown.acting ? "" : "Set HTTP_ACT_TOKEN on the scaler to allow actions";
   }
-  shown.statuses = await (await get("/api/targets")).json();
+  const statuses = await listed;
+  if (!statuses) { stream.on.down(); setTimeout(begin, 2000); return; }
+  shown.statuses = await statuses.json();
   const wanted = decodeURIComponent(location.hash.slice(1));
   const found = shown.statuses.find((status) => status.name === wanted) || shown.statuses[0];
   if (found) choose(found.name);

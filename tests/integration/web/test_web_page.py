@@ -21,8 +21,12 @@ from tests.support.browser import Theme, chromium, opened
 from tests.support.crew import Crew, board_of, controller_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+expect.set_options(timeout=20_000)
 ACT, LOOK = "act-token-of-tests", "look-token-of-tests"
-TARGETS = [Target(max_workers=8), Target(name="thumbnails", queue="thumbs", service="thumbs")]
+TARGETS = [
+    Target(min_workers=2, max_workers=8),
+    Target(name="thumbnails", queue="thumbs", service="thumbs"),
+]
 
 
 class Site:
