@@ -30,7 +30,7 @@ demo: setup-demo ## The whole loop on real parts: a burst, the fleet grows, vide
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: setup-test ## Everything: unit, integration, e2e, and a real Swarm on a private engine
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: setup-test ## Format, types, layers, rules, routes, proto
 	@$(BIN)/ruff format --check .

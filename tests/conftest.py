@@ -6,13 +6,14 @@ groups run side by side, since most of their time is waiting. The longest begin 
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePosixPath
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
-_LONGEST_FIRST = ("swarm", "integration/worker", "e2e", "integration")
+_LONGEST_FIRST = ("tests/swarm", "tests/integration/worker", "tests/e2e", "tests/integration")
 
 settings.register_profile(
     "noisy", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
@@ -20,20 +21,28 @@ settings.register_profile(
 settings.load_profile("noisy")
 
 
-# First, since the scheduler reads the groups in a hook of the same name.
-@pytest.hookimpl(tryfirst=True)
+class GroupScheduling(LoadScopeScheduling):
+    """One process for each group of tests that share parts."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Used when tests run in several processes (`-n`)."""
+    return GroupScheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put every test into its group, and the long groups first."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item.path)))
-    items.sort(key=lambda item: _rank(_group(item.path)))
+    """The long groups first."""
+    items.sort(key=lambda item: _rank(_group(item.nodeid)))
 
 
-def _group(path: Path) -> str:
-    place = path.relative_to(TESTS)
+def _group(nodeid: str) -> str:
+    path = PurePosixPath(nodeid.partition("::")[0])
     # The demo brings a stack of its own and shares nothing.
-    alone = place.parts[0] == "unit" or place.stem == "test_demo"
-    return str(place) if alone else str(place.parent)
+    alone = "unit" in path.parts or path.stem == "test_demo"
+    return str(path if alone else path.parent)
 
 
 def _rank(group: str) -> int:
