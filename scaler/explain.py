@@ -117,8 +117,9 @@ def _done(applied: str) -> str:
     if not applied:
         return ""
     # A hundred workers that were asked to leave are no paragraph; the record has them all.
-    said = applied if len(applied) <= _SHOWN else f"{applied[:_SHOWN].rpartition(' ')[0]} …"
-    return f"Done: {said}."
+    if len(applied) <= _SHOWN:
+        return f"Done: {applied}."
+    return f"Done: {applied[:_SHOWN].rpartition(',')[0]} …"
 
 
 def _workers(count: float) -> str:

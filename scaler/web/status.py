@@ -34,6 +34,7 @@ from scaler.web.watch import RANGES, Watch
 
 _SHOWN_DECISIONS = 50
 _SHOWN_EVENTS = 60
+_WITH_JOB = ("busy", "draining", "unhealthy")
 _CHARTED_DECISIONS = 2000
 _RECOMMENDATIONS: dict[str, Recommendation] = {UP: "scale_up", DOWN: "scale_down"}
 
@@ -133,7 +134,12 @@ class StatusBoard:
                 since=worker.since,
                 node=worker.node,
                 slot=worker.slot,
-                progress=extras.progress.get((target.queue, worker.id)),
+                # Asked less often than states are: who is idle by now has no job.
+                progress=(
+                    extras.progress.get((target.queue, worker.id))
+                    if worker.state in _WITH_JOB
+                    else None
+                ),
                 last_seen=extras.seen.get((target.queue, worker.id)),
             )
             for worker in sorted(self.controller.workers(target.name), key=lambda w: w.id)

@@ -135,6 +135,8 @@ def chart_query(target: Target, step_s: float) -> str:
     selectors = {
         "waiting": f"queue:jobs_waiting:max{{{queue}}}",
         "in_flight": f"queue:jobs_in_flight:max{{{queue}}}",
+        # Not the sum of the two: their highest values within a step need not have met.
+        "demand": f"queue:jobs_demand:sum{{{queue}}}",
         "workers": f'autoscaler_replicas{{{name},state="running"}}',
         "target": f"autoscaler_target_replicas{{{name}}}",
         "min": f"autoscaler_target_min_replicas{{{name}}}",

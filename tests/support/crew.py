@@ -125,7 +125,13 @@ class KnownPrometheus(Prometheus):
             raise PrometheusError("Prometheus at http://prometheus:9090 is not reachable")
         times = [start + step_s * i for i in range(int((end - start) / step_s) + 1)]
         found = []
-        for name, level in (("waiting", 6), ("in_flight", 4), ("workers", 5), ("target", 5)):
+        for name, level in (
+            ("waiting", 6),
+            ("in_flight", 4),
+            ("demand", 8),
+            ("workers", 5),
+            ("target", 5),
+        ):
             points = [(at, float((i * 7) % level)) for i, at in enumerate(times)]
             found.append(({"series": name}, points))
         return list(found)

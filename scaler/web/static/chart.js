@@ -65,9 +65,8 @@ export class Chart {
     const { start, step, series } = this.data;
     const count = Math.max(2, ...Object.values(series).map((values) => values.length));
     let most = 4;
-    const flight = series.in_flight || [], waiting = series.waiting || [];
     for (let i = 0; i < count; i++) {
-      most = Math.max(most, (flight[i] || 0) + (waiting[i] || 0), (series.workers || [])[i] || 0, (series.target || [])[i] || 0);
+      most = Math.max(most, (series.demand || [])[i] || 0, (series.in_flight || [])[i] || 0, (series.workers || [])[i] || 0, (series.target || [])[i] || 0);
     }
     const high = Math.max(0, ...(series.max || []).map((value) => value || 0));
     if (high <= most * 1.7) most = Math.max(most, high);
@@ -130,14 +129,14 @@ export class Chart {
   }
 
   areas(s) {
-    const { in_flight: flight = [], waiting = [] } = this.data.series;
-    const stacked = waiting.map((value, i) => (value === null ? null : value + (flight[i] || 0)));
+    const { in_flight: flight = [], demand = [] } = this.data.series;
+    const top = demand.map((value, i) => (value === null ? null : Math.max(value, flight[i] || 0)));
     const area = (name, values, floor) => this.runs(values, s.count).map((run) => {
       const over = run.map((i) => `${s.x(i).toFixed(1)},${s.y(values[i]).toFixed(1)}`);
       const under = [...run].reverse().map((i) => `${s.x(i).toFixed(1)},${s.y(floor(i)).toFixed(1)}`);
       return svg("polygon", { class: name, points: [...over, ...under].join(" ") });
     });
-    return [...area("a-waiting", stacked, (i) => flight[i] || 0), ...area("a-flight", flight, () => 0)];
+    return [...area("a-waiting", top, (i) => flight[i] || 0), ...area("a-flight", flight, () => 0)];
   }
 
   lines(s) {
