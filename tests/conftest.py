@@ -21,7 +21,7 @@ settings.register_profile(
 settings.load_profile("noisy")
 
 
-class GroupScheduling(LoadScopeScheduling):
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist is not typed
     """One process for each group of tests that share parts."""
 
     def _split_scope(self, nodeid: str) -> str:
