@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs, urlsplit
 
 import bcrypt
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
-from pydantic import SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator
 
 from common.errors import ConfigError
 from common.logs import get
@@ -42,7 +42,7 @@ class HttpSettings(Settings):
     """Where to listen and whom to let in."""
 
     http_host: str = "0.0.0.0"  # noqa: S104 - a container's own network; bind narrower by setting
-    http_port: int = 0
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """0 takes a free port."""
     http_bearer_token: SecretStr | None = None
     http_basic_auth: SecretStr | None = None

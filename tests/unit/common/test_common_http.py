@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from common.errors import ConfigError
 from common.http import HttpSettings, Response, Server, health, metrics
+from common.settings import load
 
 
 def boom(_: object) -> Response:
@@ -93,3 +94,9 @@ def test_a_taken_port_is_a_configuration_error() -> None:
         port = int(url.rpartition(":")[2])
         with pytest.raises(ConfigError, match="HTTP_PORT"):
             Server(HttpSettings(http_host="127.0.0.1", http_port=port), {}, name="second")
+
+
+def test_a_port_that_cannot_be_is_refused_by_name() -> None:
+    with pytest.raises(ConfigError, match="HTTP_PORT") as caught:
+        load(HttpSettings, environ={"HTTP_PORT": "99999"})
+    assert "65535" in str(caught.value)
