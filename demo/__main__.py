@@ -195,7 +195,7 @@ def _video_problem(path: Path) -> str | None:
 def _keep(stack: Stack, console: Console) -> None:
     console.print("\nstaying up; Ctrl-C ends it. To look at:")
     for name, url in (
-        ("scaler", f"{stack.scaler_url}/metrics/dashboard"),
+        ("status page", stack.scaler_url),
         ("exporter", f"{stack.exporter_url}/metrics"),
         ("Prometheus", stack.prometheus_url),
         ("Alertmanager", stack.alertmanager_url),
