@@ -1,8 +1,8 @@
 """A renderer that makes a small whole video quickly, slowly, or not at all: as the title says.
 
-Titles: `sleep S` seconds; `transient`, `permanent`, `crash`, `hang`; `once PATH` fails until PATH
-exists, and makes it. Every start is noted as a line in `STANDIN_LOG`. Speaks the protocol of
-worker/child.py.
+Titles: `sleep S` seconds; `await PATH` until PATH exists; `transient`, `permanent`, `crash` or
+`hang`; `once PATH` fails until PATH exists, and makes it. Every start is noted as a line in
+`STANDIN_LOG`. Speaks the protocol of worker/child.py.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ def main() -> None:
         until = time.monotonic() + float(rest)
         while time.monotonic() < until:
             say(progress=0.5, stage="sleeping")
+            time.sleep(0.1)
+    elif word == "await":
+        while not Path(rest).exists():
+            say(progress=0.5, stage="waiting")
             time.sleep(0.1)
     elif word in ("transient", "permanent"):
         say(error={"permanent": word == "permanent", "message": f"a {word} problem"})
