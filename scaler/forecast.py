@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 HOUR_S = 3600
@@ -10,6 +11,8 @@ WEEK = 7 * DAY
 # A forecast must have been better over this many hours, and be seen for at least so many.
 JUDGED_HOURS = 48
 LEAST_JUDGED = 24
+KEPT_HOURS = WEEK + JUDGED_HOURS
+"""How many finished hours a forecast and its back-test look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,23 @@ class Hours:
         mean = self.sum / self.count if self.count else None
         missed = min(hour - self.last - 2, WEEK)
         means = (*self.means, mean, *([None] * missed))
-        return Hours(hour - 1, means[-(WEEK + JUDGED_HOURS) :], demand, 1)
+        return Hours(hour - 1, means[-KEPT_HOURS:], demand, 1)
 
     def mean(self, hour: int) -> float | None:
         """Mean demand of a finished hour, None when it is not known."""
         at = hour - self.last - 1 + len(self.means)
         return self.means[at] if 0 <= at < len(self.means) else None
+
+    def refilled(self, recorded: Mapping[int, float], present: int) -> Hours:
+        """These at the hour `present`, with the finished ones as `recorded` where they are."""
+        means = [
+            recorded.get(hour, self.mean(hour)) for hour in range(present - KEPT_HOURS, present)
+        ]
+        first = next((at for at, mean in enumerate(means) if mean is not None), len(means))
+        known = tuple(means[first:])
+        if self.last + 1 != present:
+            return Hours(present - 1, known)
+        return Hours(present - 1, known, self.sum, self.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,88 +3,94 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from common.logs import get
 from scaler.decision import Memory
-from scaler.observation import Known, Observation, Signal, Unknown
-from scaler.policy import keep_idle_for, rebuild
+from scaler.forecast import HOUR_S, KEPT_HOURS, forecast
+from scaler.observation import Known, Observation
+from scaler.policy import rebuild
 from scaler.promql import Prometheus, PrometheusError, quoted
+from scaler.signals import Signals
 from scaler.targets import Target
 
 _log = get("recall")
-_STEP_S = 1.0
-# The longest that a range query of one-second steps may span: 11,000 points is Prometheus' limit.
-_LONGEST_S = 3600.0
-
-_RECORDED = {
-    "waiting": "queue:jobs_waiting:max",
-    "in_flight": "queue:jobs_in_flight:max",
-    "rate5m": "queue:job_arrivals:rate5m",
-    "rate10m": "queue:job_arrivals:rate10m",
-    "burstiness": "queue:job_arrivals:dispersion10m",
-    "mean_duration": "queue:job_duration_seconds:mean1h",
-    "startup": "queue:worker_startup_seconds:mean1h",
-}
+# Windows span less than an hour, whatever a worker's start-up is. A cooldown and the time until
+# the fallback may be longer; Prometheus gives at most 11,000 points an answer.
+_LEAST_S = 3600.0
+_MOST_POINTS = 10_000
 
 
 class Recall:
     """Rebuilds memories at the start of the scaler."""
 
-    def __init__(self, prometheus: Prometheus) -> None:
+    def __init__(self, prometheus: Prometheus, *, interval_s: float = 1.0) -> None:
+        """`interval_s` is the time between decisions, which lie that far apart in the past too."""
         self._prometheus = prometheus
+        self._signals = Signals(prometheus)
+        self._interval_s = round(interval_s, 3)
 
     def __call__(self, target: Target, last: Memory | None, now: float) -> Memory:
         """The memory that an unbroken run would have at `now` (epoch seconds).
 
-        Without Prometheus it is `last` as it was, or an empty one: the first decisions then
-        hold what runs.
+        `last` is what was kept of it; orders of people are in nothing else. Without Prometheus
+        it is `last` as it was, or an empty one: the first decisions then hold what runs.
         """
+        memory = last or Memory()
         try:
-            return self._rebuilt(target, last, now)
+            memory = self._rebuilt(target, last, now)
+            return self._with_hours(target, memory, now) if target.forecast else memory
         except PrometheusError as error:
-            _log.warning("windows not rebuilt", target=target.name, reason=str(error))
-            return last or Memory()
+            _log.warning("the past is not known", target=target.name, reason=str(error))
+            return memory
 
     def _rebuilt(self, target: Target, last: Memory | None, now: float) -> Memory:
-        start = now - min(_LONGEST_S, 2 * keep_idle_for(target.startup_seconds) + 300)
-        if last is not None and last.at is not None:
-            start = max(start, last.at)
-        queue = f"{{queue={quoted(target.queue)}}}"
-        series = {
-            name: self._series(f"max({query}{queue})", start, now)
-            for name, query in _RECORDED.items()
-        }
-        decided = self._series(
-            f"max(autoscaler_target_replicas{{target={quoted(target.name)}}})", start, now
-        )
-        return rebuild(
-            [(at, _observation(series, at)) for at in sorted(series["waiting"])],
-            target,
-            last=last,
-            decided=[(at, int(decided[at])) for at in sorted(decided)],
-        )
+        since = None if last is None else last.at
+        times = self._times(max(_LEAST_S, target.fallback_after), since, now)
+        seen = self._signals.observe_past(target, times, self._interval_s)
+        if last is None:
+            seen = _from_first_known(seen)
+        times = self._times(max(_LEAST_S, target.gates.cooldown_s or 0.0), since, now)
+        return rebuild(seen, target, last=last, decided=self._decided(target, times))
 
-    def _series(self, query: str, start: float, end: float) -> dict[float, float]:
-        found = self._prometheus.matrix(query, start, end, _STEP_S)
-        return dict(found[0][1]) if found else {}
+    def _times(self, length_s: float, since: float | None, now: float) -> list[float]:
+        """When it was decided in the time before `now`, after `since`, oldest first."""
+        if since is not None:
+            length_s = min(length_s, now - since)
+        count = min(int(length_s / self._interval_s), _MOST_POINTS)
+        return [round(now - back * self._interval_s, 3) for back in range(count, 0, -1)]
+
+    def _decided(self, target: Target, times: list[float]) -> list[tuple[float, int]]:
+        """What was decided when; before it the fleet that the first decision found."""
+        where = f"target={quoted(target.name)}"
+        decided = self._numbers(f"max(autoscaler_target_replicas{{{where}}})", times)
+        found = self._numbers(f'max(autoscaler_replicas{{{where},state="running"}})', times)
+        return [*found[:1], *decided]
+
+    def _numbers(self, query: str, times: list[float]) -> list[tuple[float, int]]:
+        if not times:
+            return []
+        series = self._prometheus.matrix(query, times[0], times[-1], self._interval_s)
+        return [(at, int(number)) for _, points in series for at, number in points]
+
+    def _with_hours(self, target: Target, memory: Memory, now: float) -> Memory:
+        """`memory` with the hours that the forecast looks at."""
+        present = int(now // HOUR_S)
+        hours = memory.hours.refilled(self._hours(target, present), present)
+        return replace(memory, hours=hours, outlook=forecast(hours, present))
+
+    def _hours(self, target: Target, present: int) -> Mapping[int, float]:
+        """Mean demand of the finished hours, by their index."""
+        query = f"max(avg_over_time(queue:jobs_demand:sum{{queue={quoted(target.queue)}}}[1h]))"
+        # Just before the next hour begins, whose first sample is not of this one.
+        first, last = ((hour + 1) * HOUR_S - 0.001 for hour in (present - KEPT_HOURS, present - 1))
+        found = self._prometheus.matrix(query, first, last, HOUR_S)
+        return {int(at // HOUR_S): mean for _, points in found for at, mean in points}
 
 
-def _observation(series: Mapping[str, Mapping[float, float]], at: float) -> Observation:
-    """What was known at that time; the orchestrator's part is not recorded."""
-
-    def signal(name: str) -> Signal:
-        value = series[name].get(at)
-        return Unknown("not recorded", "") if value is None else Known(value, 0.0, "")
-
-    rates = [series[name][at] for name in ("rate5m", "rate10m") if at in series[name]]
-    return Observation(
-        waiting=signal("waiting"),
-        in_flight=signal("in_flight"),
-        busy=signal("in_flight"),
-        idle=Unknown("not recalled", ""),
-        arrival_rate=Known(max(rates), 0.0, "") if rates else Unknown("not recorded", ""),
-        burstiness=signal("burstiness"),
-        mean_duration=signal("mean_duration"),
-        startup=signal("startup"),
-        fleet=None,
-    )
+def _from_first_known(seen: list[tuple[float, Observation]]) -> list[tuple[float, Observation]]:
+    """Without the time before anything was recorded, when nobody decided."""
+    for index, (_, observation) in enumerate(seen):
+        if any(isinstance(signal, Known) for _, signal in observation.inputs()):
+            return seen[index:]
+    return []

@@ -148,7 +148,7 @@ def _controller(
         discover=discovery,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
-        recall=Recall(prometheus),
+        recall=Recall(prometheus, interval_s=config.scaling.metrics_collection_interval),
     )
 
 

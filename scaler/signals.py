@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from scaler.observation import Known, Observation, Signal, Unknown
 from scaler.orchestrators.base import WorkerSeen
@@ -16,6 +16,10 @@ FRESH_S = 20.0
 SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
 _AGE = ":age"
+# Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
+# makes progress that has begun or come on within so long.
+_UNHEALTHY_FOR = "30s"
+_PROGRESS_WITHIN = "1m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +69,46 @@ class Signals:
     def observe(self, target: Target) -> Observation:
         """All signals of `target`, asked in one request; the fleet is still to be filled in."""
         asked = questions(target)
-        extra: tuple[tuple[str, Signal], ...] = ()
         try:
             answer = self._prometheus.vector(_combined(asked))
             signals = _read(asked, answer)
         except PrometheusError as error:
             signals = {each.signal: Unknown(str(error), each.query) for each in asked}
+        return _observation(signals, None if target.query is None else self._ask(target.query))
+
+    def observe_past(
+        self, target: Target, times: Sequence[float], step_s: float
+    ) -> list[tuple[float, Observation]]:
+        """(time, what `observe` would have seen then) for `times`, which are `step_s` apart.
+
+        Times are epoch seconds, oldest first, to the millisecond, 10,000 at most. Raises
+        PrometheusError where there is no answer.
+        """
+        asked = questions(target)
+        answers = self._answers(_combined(asked), times, step_s)
+        own: Mapping[int, list[Sample]] | None = None
         if target.query is not None:
-            extra = (("query", self._ask(target.query)),)
-        return Observation(
-            waiting=signals["waiting"],
-            in_flight=signals["in_flight"],
-            busy=signals["in_flight"],
-            idle=signals["idle"],
-            arrival_rate=signals["arrival_rate"],
-            burstiness=signals["burstiness"],
-            mean_duration=signals["mean_duration"],
-            startup=signals["startup"],
-            fleet=None,
-            extra=extra,
-        )
+            own = self._answers(target.query, times, step_s)
+        seen = []
+        for at in times:
+            key = _milliseconds(at)
+            signals = _read(asked, answers.get(key, ()))
+            extra = None
+            if own is not None and target.query is not None:
+                extra = one_number(own.get(key, ()), target.query)
+            seen.append((at, _observation(signals, extra)))
+        return seen
+
+    def _answers(
+        self, query: str, times: Sequence[float], step_s: float
+    ) -> Mapping[int, list[Sample]]:
+        """What `query` gave at each time, by milliseconds."""
+        found: dict[int, list[Sample]] = {}
+        if times:
+            for labels, points in self._prometheus.matrix(query, times[0], times[-1], step_s):
+                for at, value in points:
+                    found.setdefault(_milliseconds(at), []).append(Sample(labels, value))
+        return found
 
     def _ask(self, query: str) -> Signal:
         """An operator's own PromQL; how old its samples are is theirs to know."""
@@ -105,7 +129,30 @@ class Signals:
         except PrometheusError:
             return None
         # Two exporters may both tell of a worker; one word is enough.
-        return list({sample.labels.get("worker", ""): _seen(sample) for sample in samples}.values())
+        seen = {sample.labels.get("worker", ""): _seen(sample) for sample in samples}
+        if any(worker.state == "unhealthy" for worker in seen.values()):
+            for name in self._stuck(target) & seen.keys():
+                seen[name] = replace(seen[name], stuck=seen[name].state == "unhealthy")
+        return list(seen.values())
+
+    def _stuck(self, target: Target) -> set[str]:
+        """Workers that were unhealthy a while ago and have no job that makes progress."""
+        try:
+            samples = self._prometheus.vector(stuck_query(target))
+        except PrometheusError:
+            return set()  # whoever is not known to be stuck is not treated so
+        return {sample.labels.get("worker", "") for sample in samples}
+
+
+def stuck_query(target: Target) -> str:
+    """PromQL of the workers that were unhealthy a while ago and have no job making progress."""
+    where = f"queue={quoted(target.queue)}"
+    progress = f"autoscaler_worker_job_progress_ratio{{{where}}}"
+    return (
+        f'autoscaler_worker_state{{{where},state="unhealthy"}} offset {_UNHEALTHY_FOR}'
+        f" unless on (queue, worker) (changes({progress}[{_PROGRESS_WITHIN}]) > 0"
+        f" or {progress} unless {progress} offset {_PROGRESS_WITHIN})"
+    )
 
 
 def one_number(samples: Sequence[Sample], query: str, age_s: float = 0.0) -> Signal:
@@ -130,6 +177,27 @@ def _seen(sample: Sample) -> WorkerSeen:
         task=label("task", ""),
         slot=label("slot", ""),
     )
+
+
+def _observation(signals: Mapping[str, Signal], query: Signal | None) -> Observation:
+    """The signals of `questions`, with the answer to an operator's own where there is one."""
+    return Observation(
+        waiting=signals["waiting"],
+        in_flight=signals["in_flight"],
+        busy=signals["in_flight"],
+        idle=signals["idle"],
+        arrival_rate=signals["arrival_rate"],
+        burstiness=signals["burstiness"],
+        mean_duration=signals["mean_duration"],
+        startup=signals["startup"],
+        fleet=None,
+        extra=() if query is None else (("query", query),),
+    )
+
+
+def _milliseconds(at: float) -> int:
+    """A time as Prometheus keeps it."""
+    return round(at * 1000)
 
 
 def _combined(asked: Sequence[Question]) -> str:

@@ -94,3 +94,27 @@ def test_it_only_ever_raises_the_number_and_says_so() -> None:
     assert all(b >= a for (a, _), (b, _) in zip(plain, raised, strict=True))
     assert any(b > a for (a, _), (b, _) in zip(plain[-240:], raised[-240:], strict=True))
     assert any("forecast floor" in reason for _, reason in raised[-240:])
+
+
+@given(st.lists(st.none() | st.integers(0, 50), min_size=1, max_size=300), st.data())
+def test_hours_recorded_elsewhere_fill_every_gap(
+    loads: list[int | None], data: st.DataObject
+) -> None:
+    """Whatever was missed, with the hours from elsewhere it is as if nothing had been."""
+    whole, kept, first = Hours(), Hours(), 1000
+    for hour, load in enumerate([*loads, 5], start=first):
+        if load is not None:
+            whole = whole.add(float(hour * HOUR_S), float(load))
+            if data.draw(st.booleans()):
+                kept = kept.add(float(hour * HOUR_S), float(load))
+    present = first + len(loads)
+    recorded = {
+        hour: float(load) for hour, load in enumerate(loads, start=first) if load is not None
+    }
+    again = kept.refilled(recorded, present)
+    assert again.last == whole.last == present - 1
+    assert [again.mean(hour) for hour in range(first, present)] == [
+        whole.mean(hour) for hour in range(first, present)
+    ]
+    assert forecast(again, present) == forecast(whole, present)
+    assert again.add(present * HOUR_S + 1.0, 9.0).last == present - 1
