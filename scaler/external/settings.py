@@ -31,7 +31,7 @@ class ExternalScalerSettings(Settings):
     grpc_query_timeout_s: Seconds = 1.5
     """The longest that Prometheus may take over one query."""
     grpc_tick_s: Seconds = 5.0
-    """Queries are evaluated at multiples of this time, each at most once, however many ask."""
+    """Each query is evaluated at most once in this time, however many ask."""
     grpc_stream_tick_s: Seconds = 1.0
     """The same for queries that a stream waits on."""
     grpc_heartbeat_s: Seconds = 30.0

@@ -1,7 +1,9 @@
 """The shared view of Prometheus: each distinct query at most once a tick, however many ask.
 
-Queries are evaluated at multiples of the tick (the `time` parameter), so that replicas of this
-server, which ask at different moments, get the same answer.
+Each query has a moment of its own within the tick, and is evaluated (the `time` parameter) for
+that. The moment follows from the query alone, so replicas of this server, which ask at different
+times, get the same answer; and a thousand queries do not fall due all at once. The queries of one
+trigger share the moment of its first, since what they say belongs together.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
+from zlib import crc32
 
 from common.logs import get
 from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
@@ -83,7 +86,7 @@ class Upstream:
         self._max_queries = max_queries
         self._patience_s = patience_s
         self._report = report
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[tuple[str, str], _Entry] = {}
         # Queries that did not come back in time last time share a quarter of the places, so
         # that they can't keep the others waiting.
         self._places = asyncio.Semaphore(max_parallel - max_parallel // 4)
@@ -92,14 +95,22 @@ class Upstream:
     def __len__(self) -> int:
         return len(self._entries)
 
-    async def get(self, query: str) -> Outcome:
-        """The outcome for the present tick; missing when it does not come in `patience_s`.
+    async def get_all(self, queries: tuple[str, ...]) -> dict[str, Outcome]:
+        """The outcome of each for their present tick; missing when it does not come in
+        `patience_s`.
 
         Raises LimitError when there are too many queries.
         """
+        lead = queries[0]
+        if len(queries) == 1:
+            return {lead: await self._get(lead, lead)}
+        outcomes = await asyncio.gather(*(self._get(query, lead) for query in queries))
+        return dict(zip(queries, outcomes, strict=True))
+
+    async def _get(self, query: str, lead: str) -> Outcome:
         now = self._clock()
-        entry = self._entry(query, now)
-        tick = _floor(now, self._tick_s)
+        entry = self._entry(query, lead, now)
+        tick = tick_of(lead, now, self._tick_s)
         # An outcome of the future is one from before the clock was set back.
         if entry.outcome is not None and tick <= entry.at <= now:
             return entry.outcome
@@ -109,21 +120,10 @@ class Upstream:
         except TimeoutError:
             return Missing(f"no place at Prometheus within {self._patience_s:g} s", entry.last)
 
-    async def get_all(self, queries: tuple[str, ...]) -> dict[str, Outcome]:
-        """The outcome of each. Raises LimitError when there are too many queries."""
-        if len(queries) == 1:
-            return {queries[0]: await self.get(queries[0])}
-        return dict(zip(queries, await asyncio.gather(*map(self.get, queries)), strict=True))
-
-    def known(self, query: str) -> Outcome | None:
-        """The outcome at hand, without asking; None when there was none yet."""
-        entry = self._entries.get(query)
-        return entry.outcome if entry else None
-
     @contextmanager
     def watch(self, queries: tuple[str, ...], event: asyncio.Event) -> Iterator[None]:
         """Keep `queries` fresh and set `event` after each new outcome."""
-        entries = [self._entry(query, self._clock()) for query in queries]
+        entries = [self._entry(query, queries[0], self._clock()) for query in queries]
         for entry in entries:
             entry.watchers.add(event)
         try:
@@ -136,7 +136,7 @@ class Upstream:
         """Refresh what is watched, and forget what is not asked for; until cancelled."""
         while True:
             now = self._clock()
-            tick = _floor(now, self._stream_tick_s)
+            tick = now // self._stream_tick_s * self._stream_tick_s
             for entry in self._entries.values():
                 if entry.watchers and entry.at != tick:
                     entry.used = now
@@ -146,21 +146,21 @@ class Upstream:
             wait = tick + self._stream_tick_s - self._clock()
             await asyncio.sleep(min(max(0.01, wait), self._stream_tick_s))
 
-    def _entry(self, query: str, now: float) -> _Entry:
-        entry = self._entries.get(query)
+    def _entry(self, query: str, lead: str, now: float) -> _Entry:
+        entry = self._entries.get((query, lead))
         if entry is None:
             if len(self._entries) >= self._max_queries:
                 raise LimitError(
                     f"{self._max_queries} distinct queries are in use, which is the most allowed"
                 )
-            entry = self._entries[query] = _Entry(query)
+            entry = self._entries[query, lead] = _Entry(query)
         entry.used = now
         return entry
 
     def _forget(self, now: float) -> None:
-        idle = [q for q, e in self._entries.items() if not e.watchers and now - e.used > _IDLE_S]
-        for query in idle:
-            del self._entries[query]
+        idle = [k for k, e in self._entries.items() if not e.watchers and now - e.used > _IDLE_S]
+        for key in idle:
+            del self._entries[key]
 
     def _fetch(self, entry: _Entry, tick: float) -> asyncio.Task[Outcome]:
         if entry.fetch is None:
@@ -197,5 +197,7 @@ class Upstream:
             self._report(kind, loop.time() - begun)
 
 
-def _floor(now: float, step: float) -> float:
-    return now // step * step
+def tick_of(lead: str, now: float, tick_s: float) -> float:
+    """The last moment, at or before `now`, for which a trigger led by this query is evaluated."""
+    phase = crc32(lead.encode()) / 2**32 * tick_s
+    return (now - phase) // tick_s * tick_s + phase

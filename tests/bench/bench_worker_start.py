@@ -20,7 +20,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from demo.stack import Stack
-from tests.support.worker_fleet import Fleet, eventually
+from tests.support.waiting import until
+from tests.support.worker_fleet import Fleet
 
 BARE = """
 import sys, pika
@@ -47,7 +48,7 @@ def main() -> None:
             fleet.signal(f"w{number}", 15)
             fleet.exit_code(f"w{number}")
             bare.append(bare_start(stack.rabbit_url, fleet.job_queue))
-        eventually(lambda: not fleet.ledger.workers())
+        until(lambda: not fleet.ledger.workers())
     start, least = statistics.median(starts), statistics.median(bare)
     sys.stdout.write(f"start to consuming, median of {rounds}: {start:.3f} s ")
     sys.stdout.write(f"(from {min(starts):.3f} to {max(starts):.3f})\n")

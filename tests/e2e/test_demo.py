@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.loop import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,4 +98,4 @@ def test_stopped_in_the_middle_it_takes_everything_with_it(
     os.kill(demo.pid, sig)
     demo.communicate(timeout=60)
     assert demo.returncode == code
-    until(lambda: not running_in(folder), 30, "all parts gone")
+    until(lambda: not running_in(folder), "all parts gone")

@@ -8,7 +8,8 @@ import time
 import pytest
 
 from common.jobs import Status
-from tests.support.loop import Loop, dialogue, until
+from tests.support.loop import Loop, dialogue
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
@@ -21,7 +22,7 @@ def test_burst_grows_the_fleet_and_leaves_one_video_and_one_message_a_job(loop: 
     sent = jobs("burst", 6)
     ids = [str(job["job_id"]) for job in sent]
     loop.broker.publish(sent)
-    until(lambda: loop.target() >= 4, 30, "a higher target")
+    until(lambda: loop.target() >= 4, "a higher target")
     peak = 0
 
     def finished() -> bool:
@@ -29,7 +30,7 @@ def test_burst_grows_the_fleet_and_leaves_one_video_and_one_message_a_job(loop: 
         peak = max(peak, len(loop.workers()))
         return set(ids) <= set(loop.videos())
 
-    until(finished, 150, "six videos")
+    until(finished, "six videos", timeout_s=150)
     loop.rest()
     assert peak >= 4
     assert sorted(loop.announced()) == sorted(ids)
@@ -38,13 +39,13 @@ def test_burst_grows_the_fleet_and_leaves_one_video_and_one_message_a_job(loop: 
 def test_job_of_a_killed_worker_is_done_by_another_and_announced_once(loop: Loop) -> None:
     loop.broker.publish(jobs("killed", 1, turns=6))
     victim = loop.busy_worker()
-    until(lambda: loop.status("killed-0"), 20, "a status")
+    until(lambda: loop.status("killed-0"), "a status")
     loop.kill(victim)
 
     def another_has_it() -> bool:
         return any(w.job_id == "killed-0" and w.id != victim.id for w in loop.workers())
 
-    until(another_has_it, 60, "another worker with the job", every_s=0.05)
+    until(another_has_it, "another worker with the job", every_s=0.05)
     loop.done(["killed-0"])
     time.sleep(2)
     assert loop.announced() == ["killed-0"]
@@ -53,7 +54,7 @@ def test_job_of_a_killed_worker_is_done_by_another_and_announced_once(loop: Loop
 def test_target_is_held_while_prometheus_is_away(loop: Loop) -> None:
     ids = [f"blind-{number}" for number in range(8)]
     loop.broker.publish(jobs("blind", 8, turns=3))
-    until(lambda: loop.target() >= 6, 30, "a higher target")
+    until(lambda: loop.target() >= 6, "a higher target")
     before = loop.target()
     prometheus = loop.stack.parts["prometheus"]
     prometheus.stop()
@@ -105,7 +106,10 @@ def test_bad_job_is_parked_with_its_field_and_the_next_is_done(
 def test_restarted_scaler_changes_nothing_else(loop: Loop) -> None:
     ids = [f"restart-{number}" for number in range(6)]
     loop.broker.publish(jobs("restart", 6, turns=8))
-    until(lambda: sum(worker.has_job for worker in loop.workers()) == 6, 60, "six busy workers")
+    until(
+        lambda: sum(worker.has_job for worker in loop.workers()) == 6,
+        "six busy workers",
+    )
     before, target = {worker.id for worker in loop.workers()}, loop.target()
     redelivered = loop.redelivered()
     loop.kill_scaler()

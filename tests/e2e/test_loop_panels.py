@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from grafana.build import PanelQuery, panel_queries
-from tests.support.loop import Loop, dialogue, until
+from tests.support.loop import Loop, dialogue
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -40,7 +41,7 @@ def test_every_panel_shows_data(loop: Loop) -> None:
         return not empty
 
     try:
-        until(all_answer, 90, "every panel has data", every_s=3)
+        until(all_answer, "every panel has data", timeout_s=90, every_s=3)
     except AssertionError as error:
         raise AssertionError(f"{error}; empty: {empty}") from None
     for query in queries:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from common.ledger import Ledger
 from common.records import WorkerRecord
 from demo.processes import Part
 from demo.stack import Stack
+from tests.support.waiting import until
 
 TARGET = "video-creator"
 HEARTBEAT_S = 2
@@ -37,14 +38,6 @@ def dialogue(job_id: str, *, turns: int = 1) -> dict[str, Any]:
         "character_theme": sample["character_theme"],
         "turns": lines,
     }
-
-
-def until(check: Callable[[], object], timeout_s: float, what: str, every_s: float = 0.2) -> None:
-    """Return once `check()` is true; fails the test when it is not in time."""
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s"
-        time.sleep(every_s)
 
 
 class Broker:
@@ -166,7 +159,7 @@ class Loop:
             states = [str(worker.status) for worker in self.workers()]
             return states == ["idle"] and self.broker.depth("video-queue") == 0
 
-        until(at_rest, timeout_s, "one idle worker")
+        until(at_rest, "one idle worker", timeout_s=timeout_s)
 
     def done(self, job_ids: Sequence[str], timeout_s: float = 150) -> None:
         """Wait until each job is done."""
@@ -175,7 +168,7 @@ class Loop:
             statuses = [self.status(job_id) for job_id in job_ids]
             return all(status and status.status == Status.DONE for status in statuses)
 
-        until(all_done, timeout_s, f"jobs {job_ids} done")
+        until(all_done, f"jobs {job_ids} done", timeout_s=timeout_s)
 
     def busy_worker(self, timeout_s: float = 60) -> WorkerRecord:
         """Wait for a worker that has a job, and return it."""
@@ -185,7 +178,7 @@ class Loop:
             found[:] = [worker for worker in self.workers() if worker.has_job]
             return bool(found)
 
-        until(look, timeout_s, "a busy worker", every_s=0.05)
+        until(look, "a busy worker", timeout_s=timeout_s, every_s=0.05)
         return found[0]
 
     def redelivered(self) -> int:

@@ -7,9 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pika
 from common.ledger import Ledger
 from common.records import WorkerRecord
 from demo.stack import Stack
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDIN = str(Path(__file__).with_name("worker_standin.py"))
@@ -36,19 +36,6 @@ def make_video(path: Path) -> Path:
     words += " sine=d=0.4 -c:v libx264 -preset ultrafast -c:a aac -movflags +faststart"
     subprocess.run([*words.split(), str(path)], check=True)
     return path
-
-
-def eventually(
-    check: Callable[[], Any], *, within_s: float = 30.0, what: str = "", every_s: float = 0.1
-) -> Any:
-    """What `check` gives once that is true; AssertionError when it never is."""
-    until = time.monotonic() + within_s
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < until, f"not within {within_s:g} s: {what or check}"
-        time.sleep(every_s)
 
 
 @dataclass
@@ -88,9 +75,11 @@ class Fleet:
             **settings,
         }
 
-    def start(self, name: str = "w1", *, real: bool = False, **settings: str) -> str:
+    def start(
+        self, name: str = "w1", *, real: bool = False, launch: str = LAUNCH, **settings: str
+    ) -> str:
         """Start a worker; with the real renderer or with the stand-in."""
-        command = ["-m", "worker", "run"] if real else ["-c", LAUNCH]
+        command = ["-m", "worker", "run"] if real else ["-c", launch]
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [sys.executable, *command],
@@ -101,7 +90,7 @@ class Fleet:
             )
         return name
 
-    def ready(self, name: str = "w1", *, within_s: float = 30.0) -> WorkerRecord:
+    def ready(self, name: str = "w1", *, timeout_s: float = 120.0) -> WorkerRecord:
         """Wait until it consumes."""
 
         def check() -> WorkerRecord | None:
@@ -109,7 +98,7 @@ class Fleet:
             record = self.ledger.worker(name)
             return record if record and record.startup_seconds is not None else None
 
-        record: WorkerRecord = eventually(check, within_s=within_s, what=f"{name} consumes")
+        record: WorkerRecord = until(check, timeout_s=timeout_s, what=f"{name} consumes")
         return record
 
     def log(self, name: str) -> Path:
@@ -123,8 +112,8 @@ class Fleet:
     def signal(self, name: str, number: int) -> None:
         self.processes[name].send_signal(number)
 
-    def exit_code(self, name: str, *, within_s: float = 30.0) -> int:
-        return self.processes[name].wait(within_s)
+    def exit_code(self, name: str, *, timeout_s: float = 120.0) -> int:
+        return self.processes[name].wait(timeout_s)
 
     def stop(self) -> None:
         for process in self.processes.values():

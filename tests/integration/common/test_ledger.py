@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,23 +10,8 @@ import pytest
 from common.jobs import JobStatus, Status
 from common.ledger import WORKERS, Ledger, LedgerError
 from common.records import Outcome, WorkerRecord, WorkerState
-from demo.stack import Stack
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("ledger") / "stack") as stack:
-        yield stack.start("redis")
-
-
-@pytest.fixture
-def ledger(stack: Stack) -> Iterator[Ledger]:
-    ledger = Ledger.connect(stack.redis_url)
-    ledger._redis.flushall()
-    yield ledger
-    ledger.close()
 
 
 def record(ledger: Ledger, name: str, status: WorkerState = WorkerState.IDLE) -> WorkerRecord:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trustme
@@ -22,6 +21,7 @@ from scaler.pod_deletion_cost import (
     costs,
 )
 from tests.support.kubernetes_api import ApiServer
+from tests.support.waiting import until
 
 
 @pytest.fixture
@@ -107,10 +107,3 @@ def test_another_authority_is_not_trusted(api: ApiServer) -> None:
 def test_outside_of_a_cluster_it_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match=r"POD_DELETION_COST.*false outside of Kubernetes"):
         Pods(PodDeletionCostSettings(pod_deletion_cost=True))
-
-
-def until(check: Any) -> None:
-    deadline = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ from common.records import WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.keda import TARGET, Keda
 from tests.support.kubernetes_api import ApiServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -33,13 +33,6 @@ def api(tmp_path: Path) -> Iterator[ApiServer]:
 def stack(tmp_path: Path) -> Iterator[Stack]:
     with Stack(tmp_path / "stack") as running:
         yield running.start("redis", "rabbitmq", "prometheus")
-
-
-def until(check: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 40
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def record(pod: str, state: WorkerState) -> WorkerRecord:

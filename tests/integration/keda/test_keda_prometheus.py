@@ -15,7 +15,8 @@ import grpc
 import pytest
 
 from demo.processes import free_ports
-from tests.support.keda import TARGET, Keda, refused, serving
+from tests.support.keda import TARGET, TICK_S, Keda, refused, serving
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -84,13 +85,6 @@ class Real:
             return False
 
 
-def until(check: Any) -> None:
-    deadline = time.monotonic() + 40
-    while not check():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Real]:
     prometheus = Real(tmp_path_factory.mktemp("prometheus"))
@@ -121,6 +115,7 @@ def test_numbers_streams_outage_and_return(real: Real) -> None:
                 return False
 
         until(demand)
+        time.sleep(TICK_S)  # then the moment of every query lies after the first scrape
         assert keda.value(**jobs).metricValueFloat == 0
         assert not keda.is_active(**jobs)
         assert keda.value(query="vector(2) + 0.5", threshold="1").metricValueFloat == 2.5

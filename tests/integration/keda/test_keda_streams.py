@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,6 +13,7 @@ import grpc
 from protos import externalscaler_pb2 as pb
 from protos import externalscaler_pb2_grpc
 from tests.support.keda import TARGET, FakePrometheus, Keda, ref, serving
+from tests.support.waiting import until
 
 CLIENTS = 40
 
@@ -61,13 +62,6 @@ def clients(address: str, count: int) -> Iterator[list[PushClient]]:
 
 def all_know(opened: list[PushClient], state: bool) -> bool:
     return all(client.state is state for client in opened)
-
-
-def until(check: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 20
-    while not check():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def test_connections_that_age_out_lose_nothing() -> None:

@@ -6,10 +6,9 @@ import json
 import os
 import subprocess
 import threading
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ import pytest
 from common.ledger import Ledger
 from demo.stack import Stack, answers
 from grafana.build import panel_queries
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[3]
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -106,13 +106,6 @@ def ask(stack: Stack, query: str) -> list[dict[str, Any]]:
     return result
 
 
-def until(check: Callable[[], object], what: str, timeout_s: float = 120.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < deadline, f"{what}: not within {timeout_s:.0f} s"
-        time.sleep(0.5)
-
-
 def suppressed(stack: Stack) -> set[str]:
     """Alerts that Alertmanager holds back because of another."""
     with urllib.request.urlopen(f"{stack.alertmanager_url}/api/v2/alerts", timeout=10) as response:
@@ -122,7 +115,10 @@ def suppressed(stack: Stack) -> set[str]:
 
 def test_the_rules_load_and_evaluate_without_an_error(stack: Stack) -> None:
     until(lambda: ask(stack, "queue:jobs_demand:sum"), "demand is recorded")
-    until(lambda: ask(stack, 'autoscaler_signal_known{signal="waiting"} == 1'), "the scaler sees")
+    until(
+        lambda: ask(stack, 'autoscaler_signal_known{signal="waiting"} == 1'),
+        "the scaler sees",
+    )
     with urllib.request.urlopen(f"{stack.prometheus_url}/api/v1/rules", timeout=10) as response:
         groups = json.load(response)["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
@@ -145,17 +141,23 @@ def test_from_a_broken_part_to_the_receiver(stack: Stack, receiver: Receiver) ->
 
     until(lambda: ("BrokerDown", "firing") in receiver.notified, "told of the broker")
     expected = {"JobStartSloFastBurn", "ScalerBlind"}
-    until(lambda: expected <= suppressed(stack), "what follows from it is held back", 240)
+    until(lambda: expected <= suppressed(stack), "what follows from it is held back", timeout_s=240)
     assert receiver.notified == [("BrokerDown", "firing")]
 
     stack.parts["rabbitmq"].start().wait_ready()
-    until(lambda: ("BrokerDown", "resolved") in receiver.notified, "told that it is over")
+    until(
+        lambda: ("BrokerDown", "resolved") in receiver.notified,
+        "told that it is over",
+    )
 
     process = stack.parts["scaler"].process
     assert process is not None
     process.kill()
     process.wait()
-    until(lambda: ("ScalerUnresponsive", "firing") in receiver.notified, "told of the scaler")
+    until(
+        lambda: ("ScalerUnresponsive", "firing") in receiver.notified,
+        "told of the scaler",
+    )
     body = next(b for b in receiver.bodies if "Unresponsive" in b["commonLabels"]["alertname"])
     assert body["receiver"] == "critical"
     assert "has ended no cycle for" in body["commonAnnotations"]["description"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
-from demo.stack import Stack
 from scaler.leader import TTL_S, Leader
 
 pytestmark = pytest.mark.integration
@@ -23,20 +21,6 @@ class Clock:
 
     def __call__(self) -> float:
         return time.monotonic() - self.behind
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("leader") / "stack") as stack:
-        yield stack.start("redis")
-
-
-@pytest.fixture
-def ledger(stack: Stack) -> Iterator[Ledger]:
-    made = Ledger.connect(stack.redis_url)
-    made._redis.flushall()
-    yield made
-    made.close()
 
 
 def test_one_leads_and_hands_over_when_it_leaves(ledger: Ledger) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from demo.stack import Stack
-from tests.support.loop import until
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 ACT = "act-token-of-tests"
@@ -77,13 +77,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def test_a_changed_file_takes_effect(running: Running) -> None:
     assert running.maximum() == 7
     running.config.write_text(GOOD.replace("7", "9"))
-    until(lambda: running.maximum() == 9, 10, "the new maximum")
+    until(lambda: running.maximum() == 9, "the new maximum")
 
 
 def test_a_refused_file_changes_nothing_and_is_told(running: Running) -> None:
     before = running.maximum()
     running.config.write_text("scaling: {max_workers: none}\n")
-    until(running.problem, 10, "the problem")
+    until(running.problem, "the problem")
     assert "scaling.max_workers: 'none' is not allowed" in str(running.problem())
     assert running.maximum() == before
     with urllib.request.urlopen(f"{running.stack.scaler_url}/metrics", timeout=5) as answer:
@@ -91,7 +91,7 @@ def test_a_refused_file_changes_nothing_and_is_told(running: Running) -> None:
     log = (running.stack.logs / "scaler.log").read_text()
     assert "configuration refused" in log
     running.config.write_text(GOOD)
-    until(lambda: running.problem() is None, 10, "the end of the problem")
+    until(lambda: running.problem() is None, "the end of the problem")
     assert running.maximum() == 7
 
 
@@ -101,20 +101,20 @@ def test_sighup_reloads(running: Running) -> None:
     log = running.stack.logs / "scaler.log"
     before = log.read_text().count("configuration reloaded")
     os.kill(process.pid, signal.SIGHUP)
-    until(lambda: log.read_text().count("configuration reloaded") > before, 10, "the reload")
+    until(lambda: log.read_text().count("configuration reloaded") > before, "the reload")
 
 
 def test_targets_come_and_go(running: Running) -> None:
     running.config.write_text(GOOD.replace("]", ", {name: other, queue: other}]"))
-    until(lambda: running.names() == ["video-creator", "other"], 10, "another target")
+    until(lambda: running.names() == ["video-creator", "other"], "another target")
     running.config.write_text(GOOD)
-    until(lambda: running.names() == ["video-creator"], 10, "one target")
+    until(lambda: running.names() == ["video-creator"], "one target")
 
 
 def test_orders_by_command(running: Running) -> None:
     done = running.command("pause", "--reason", "a deploy", "--for", "10m")
     assert (done.returncode, done.stderr) == (0, "")
-    until(lambda: running.get("/api/targets")[0]["verdict"]["level"] == "paused", 10, "the pause")
+    until(lambda: running.get("/api/targets")[0]["verdict"]["level"] == "paused", "the pause")
     assert "Scaling is paused: a deploy" in running.command("explain").stdout
     content = json.loads(running.command("status", "--json").stdout)
     assert content["targets"][0]["order"]["reason"] == "a deploy"

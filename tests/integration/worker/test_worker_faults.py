@@ -18,7 +18,8 @@ import pytest
 from common.records import Outcome
 from demo.stack import Stack
 from tests.support.fault_proxy import FaultProxy
-from tests.support.worker_fleet import Fleet, body, eventually
+from tests.support.waiting import until
+from tests.support.worker_fleet import Fleet, body
 from worker.storage import is_whole_mp4
 
 pytestmark = pytest.mark.integration
@@ -67,11 +68,11 @@ def test_a_killed_workers_job_is_finished_by_another_and_announced_once(fleet: F
     fleet.start("w1")
     fleet.ready("w1")
     job = fleet.submit("sleep 12")
-    eventually(lambda: fleet.renders(job))
+    until(lambda: fleet.renders(job))
     fleet.start("w2")
     fleet.ready("w2")
     fleet.signal("w1", signal.SIGKILL)
-    eventually(lambda: fleet.status(job) == "done", within_s=60)
+    until(lambda: fleet.status(job) == "done")
     assert fleet.announced() == [job]
     assert fleet.renders(job) == 2
 
@@ -86,7 +87,7 @@ def test_a_result_that_is_whole_is_announced_and_not_rendered_again(fleet: Fleet
     fleet.ready()
     fleet.submit("fast", whole)
     fleet.submit("fast", torn)
-    eventually(lambda: fleet.status(whole) == fleet.status(torn) == "done")
+    until(lambda: fleet.status(whole) == fleet.status(torn) == "done")
     assert sorted(fleet.announced()) == [torn, whole]
     assert fleet.renders(whole) == 0
     assert fleet.renders(torn) == 1
@@ -98,11 +99,11 @@ def test_a_second_worker_waits_for_the_first_and_its_result(fleet: Fleet, tmp_pa
         fleet.ready(name)
     go_on = tmp_path / "go on"
     job = fleet.submit(f"await {go_on}")
-    eventually(lambda: fleet.renders(job))
+    until(lambda: fleet.renders(job))
     fleet.submit("fast", job)  # the same order twice, as after a partition
-    eventually(lambda: happened(fleet, "put off") > 0, what="the copy is put off")
+    until(lambda: happened(fleet, "put off") > 0, what="the copy is put off")
     go_on.touch()
-    eventually(lambda: happened(fleet, "published by an earlier holder") > 0, within_s=60)
+    until(lambda: happened(fleet, "published by an earlier holder") > 0)
     assert fleet.status(job) == "done"
     assert fleet.announced() == [job]
     assert fleet.renders(job) == 1
@@ -112,10 +113,10 @@ def test_a_broker_restart_in_mid_render_does_not_waste_the_render(own: Fleet) ->
     own.start()
     own.ready()
     job = own.submit("sleep 20")
-    eventually(lambda: own.renders(job))
+    until(lambda: own.renders(job))
     restart(own.stack, "rabbitmq")
     assert own.status(job) == "rendering"
-    eventually(lambda: own.status(job) == "done", within_s=90)
+    until(lambda: own.status(job) == "done")
     assert own.announced() == [job]
     assert own.renders(job) == 1
 
@@ -127,13 +128,13 @@ def test_a_broker_that_seems_to_be_there_and_is_not(own: Fleet) -> None:
         own.start("w1", RABBIT_URL=through, AMQP_HEARTBEAT="2")
         own.ready("w1")
         job = own.submit("sleep 15")
-        eventually(lambda: own.renders(job))
+        until(lambda: own.renders(job))
         own.start("w2")
         own.ready("w2")
         proxy.freeze()
-        eventually(lambda: own.status(job) == "done", within_s=90)
+        until(lambda: own.status(job) == "done")
         proxy.thaw()
-        eventually(lambda: own.depth(own.job_queue) == 0 and own.status(job) == "done")
+        until(lambda: own.depth(own.job_queue) == 0 and own.status(job) == "done")
         time.sleep(6)
     assert own.announced() == [job]
     assert own.renders(job) == 1  # the second worker put it off until the first one's was there
@@ -144,7 +145,7 @@ def test_heartbeats_go_on_through_a_long_render(fleet: Fleet) -> None:
     fleet.start(AMQP_HEARTBEAT="1")
     fleet.ready()
     job = fleet.submit("sleep 20")
-    eventually(lambda: fleet.status(job) == "done", within_s=60)
+    until(lambda: fleet.status(job) == "done")
     assert fleet.renders(job) == 1
     assert not [e for e in fleet.events("w1") if e["event"] == "broker away"]
 
@@ -153,7 +154,7 @@ def test_with_the_ledger_away_jobs_go_on_and_are_counted_once_later(own: Fleet) 
     own.start()
     own.ready()
     before = own.submit("fast")
-    eventually(lambda: own.status(before) == "done")
+    until(lambda: own.status(before) == "done")
     own.stack.parts["redis"].stop()
     jobs = [own.submit("fast") for _ in range(5)]
     announced: list[str] = []
@@ -162,10 +163,10 @@ def test_with_the_ledger_away_jobs_go_on_and_are_counted_once_later(own: Fleet) 
         announced.extend(own.announced())
         return len(announced) >= 6
 
-    eventually(all_announced, within_s=60)
+    until(all_announced)
     assert sorted(announced) == sorted([before, *jobs])
     own.stack.parts["redis"].start().wait_ready()
-    eventually(lambda: done_count(own) == 6)
+    until(lambda: done_count(own) == 6)
     assert {own.status(job) for job in jobs} == {"done"}
     time.sleep(1)
     assert done_count(own) == 6
@@ -187,11 +188,11 @@ def test_a_publish_whose_confirmation_was_lost_is_not_made_again(fleet: Fleet) -
         channel.basic_get(fleet.job_queue)  # the first worker had it
     fleet.start()
     fleet.ready()
-    eventually(lambda: fleet.status(job) == "done")
-    eventually(lambda: done_count(fleet) == 1)
+    until(lambda: fleet.status(job) == "done")
+    until(lambda: done_count(fleet) == 1)
     assert fleet.announced() == [job]
     assert fleet.renders(job) == 0
-    eventually(lambda: not leftover_receipts(fleet))
+    until(lambda: not leftover_receipts(fleet))
 
 
 @pytest.mark.parametrize(
@@ -205,9 +206,9 @@ def test_a_connection_cut_between_publishing_and_its_confirmation(
         fleet.ready()
         proxy.cut_after(words)
         job = fleet.submit(title)
-        eventually(lambda: any("earlier holder" in e["event"] for e in fleet.events("w1")))
+        until(lambda: any("earlier holder" in e["event"] for e in fleet.events("w1")))
         assert any(e["event"] == "broker away" for e in fleet.events("w1"))
-        eventually(lambda: not leftover_receipts(fleet), within_s=30)
+        until(lambda: not leftover_receipts(fleet))
     assert fleet.renders(job) == 1
     assert fleet.depth(fleet.job_queue) == 0
     published = (len(fleet.announced()), len(fleet.take(f"{fleet.job_queue}.dead")))
@@ -273,8 +274,8 @@ class Storm:
 
     def calm(self) -> None:
         """Until nothing is left to do."""
-        eventually(lambda: self._left() == 0, within_s=100, every_s=0.5, what="all done")
-        eventually(self._idle, within_s=60, every_s=0.5, what="all idle")
+        until(lambda: self._left() == 0, every_s=0.5, what="all done")
+        until(self._idle, every_s=0.5, what="all idle")
 
     def _left(self) -> int:
         try:

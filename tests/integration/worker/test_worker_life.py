@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from common.records import Outcome, WorkerState
-from tests.support.worker_fleet import ROOT, Fleet, body, eventually
+from tests.support.waiting import until
+from tests.support.worker_fleet import ROOT, Fleet, body
 
 pytestmark = pytest.mark.integration
 
@@ -42,14 +43,14 @@ def test_a_job_becomes_a_video_a_message_a_status_and_a_count(fleet: Fleet) -> N
     record = fleet.ready()
     assert record.status is WorkerState.IDLE
     job = fleet.submit("fast", timestamp=int(time.time()))
-    eventually(lambda: fleet.status(job) == "done")
-    ((properties, raw),) = eventually(lambda: fleet.take(fleet.result_queue))
+    until(lambda: fleet.status(job) == "done")
+    ((properties, raw),) = until(lambda: fleet.take(fleet.result_queue))
     path = str(fleet.output / f"{job}.mp4")
     assert json.loads(raw) == {"job_id": job, "title": "fast", "storage_path": path}
     assert properties.message_id == job
     assert properties.delivery_mode == 2
     assert [p.name for p in fleet.output.iterdir()] == [f"{job}.mp4"]
-    eventually(lambda: fleet.ledger.worker("w1").status is WorkerState.IDLE)  # type: ignore[union-attr]
+    until(lambda: fleet.ledger.worker("w1").status is WorkerState.IDLE)  # type: ignore[union-attr]
     assert outcomes(fleet) == {Outcome.DONE: 1}
     (counters,) = [c for c in fleet.ledger.counters() if c.queue == fleet.job_queue]
     assert (counters.started, counters.redelivered) == (1, 0)
@@ -61,7 +62,7 @@ def test_the_record_shows_progress_while_the_job_goes_on(fleet: Fleet) -> None:
     fleet.ready()
     job = fleet.submit("sleep 6")
     seen: dict[object, float] = {}
-    eventually(lambda: fleet.ledger.worker("w1").has_job)  # type: ignore[union-attr]
+    until(lambda: fleet.ledger.worker("w1").has_job)  # type: ignore[union-attr]
     while (record := fleet.ledger.worker("w1")) and record.job_id == job:
         assert record.status is WorkerState.BUSY
         seen.setdefault(record.last_seen, time.monotonic())
@@ -75,9 +76,9 @@ def test_a_transient_failure_comes_back_and_succeeds(fleet: Fleet, tmp_path: Pat
     fleet.start(JOB_RETRY_DELAY="1")
     fleet.ready()
     job = fleet.submit(f"once {tmp_path / 'mark'}")
-    eventually(lambda: fleet.status(job) == "done")
+    until(lambda: fleet.status(job) == "done")
     assert fleet.announced() == [job]
-    eventually(lambda: outcomes(fleet) == {Outcome.DONE: 1, Outcome.RETRIED: 1})
+    until(lambda: outcomes(fleet) == {Outcome.DONE: 1, Outcome.RETRIED: 1})
     assert fleet.depth(f"{fleet.job_queue}.dead") == 0
 
 
@@ -85,8 +86,8 @@ def test_after_the_last_retry_the_job_is_parked_with_its_history(fleet: Fleet) -
     fleet.start(JOB_RETRY_DELAY="1", JOB_MAX_RETRIES="1")
     fleet.ready()
     job = fleet.submit("transient")
-    eventually(lambda: fleet.status(job) == "error")
-    ((properties, raw),) = eventually(lambda: fleet.take(f"{fleet.job_queue}.dead"))
+    until(lambda: fleet.status(job) == "error")
+    ((properties, raw),) = until(lambda: fleet.take(f"{fleet.job_queue}.dead"))
     assert raw == body(job, "transient")
     assert properties.headers["x-error"] == "a transient problem"
     history = json.loads(properties.headers["x-history"])
@@ -99,7 +100,7 @@ def test_a_permanent_failure_is_parked_at_once(fleet: Fleet) -> None:
     fleet.start()
     fleet.ready()
     job = fleet.submit("permanent")
-    eventually(lambda: fleet.depth(f"{fleet.job_queue}.dead") == 1)
+    until(lambda: fleet.depth(f"{fleet.job_queue}.dead") == 1)
     assert fleet.renders(job) == 1
     assert fleet.status(job) == "error"
 
@@ -108,7 +109,7 @@ def test_a_renderer_that_crashes_is_a_transient_failure(fleet: Fleet) -> None:
     fleet.start(JOB_MAX_RETRIES="0")
     fleet.ready()
     fleet.submit("crash")
-    ((properties, _),) = eventually(lambda: fleet.take(f"{fleet.job_queue}.dead"))
+    ((properties, _),) = until(lambda: fleet.take(f"{fleet.job_queue}.dead"))
     assert "SIGSEGV" in properties.headers["x-error"]
     assert "something terrible" in properties.headers["x-error"]
 
@@ -117,22 +118,22 @@ def test_the_timeout_stops_the_renderer_and_what_it_started(fleet: Fleet) -> Non
     fleet.start(JOB_MAX_RETRIES="0", JOB_TIMEOUT="2")
     fleet.ready()
     fleet.submit("hang")
-    ((properties, _),) = eventually(lambda: fleet.take(f"{fleet.job_queue}.dead"))
+    ((properties, _),) = until(lambda: fleet.take(f"{fleet.job_queue}.dead"))
     assert "JOB_TIMEOUT" in properties.headers["x-error"]
     (line,) = fleet.standin_log.read_text().splitlines()
     group = int(line.split()[1])
-    eventually(lambda: not alive_in_group(group), within_s=5)
+    until(lambda: not alive_in_group(group))
 
 
 def test_a_killed_worker_takes_its_renderer_with_it(fleet: Fleet) -> None:
     fleet.start()
     fleet.ready()
     fleet.submit("sleep 60")
-    eventually(fleet.standin_log.exists)
+    until(fleet.standin_log.exists)
     fleet.signal("w1", signal.SIGKILL)
     fleet.exit_code("w1")
     pid = int(fleet.standin_log.read_text().split()[1])
-    eventually(lambda: not Path(f"/proc/{pid}").exists(), within_s=5)
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 @pytest.mark.parametrize(
@@ -151,17 +152,17 @@ def test_what_can_never_be_rendered_is_parked_with_a_reason(
     fleet.ready()
     fleet.publish(raw)
     job = fleet.submit("fast")
-    ((properties, parked),) = eventually(lambda: fleet.take(f"{fleet.job_queue}.dead"))
+    ((properties, parked),) = until(lambda: fleet.take(f"{fleet.job_queue}.dead"))
     assert parked == raw
     assert properties.headers["x-error"].startswith(field)
-    eventually(lambda: fleet.status(job) == "done")
+    until(lambda: fleet.status(job) == "done")
 
 
 def test_an_idle_worker_leaves_on_a_drain_request(fleet: Fleet) -> None:
     fleet.start()
     fleet.ready()
-    eventually(lambda: fleet.ledger.request_drain("w1", "too many"))
-    assert fleet.exit_code("w1", within_s=15) == 0
+    until(lambda: fleet.ledger.request_drain("w1", "too many"))
+    assert fleet.exit_code("w1") == 0
     assert fleet.ledger.worker("w1") is None
     assert any(e["event"] == "leaving" and "too many" in e["reason"] for e in fleet.events("w1"))
 
@@ -171,28 +172,28 @@ def test_sigterm_lets_the_job_end_and_more_of_them_change_nothing(fleet: Fleet) 
     fleet.ready()
     job = fleet.submit("sleep 3")
     other = fleet.submit("fast")
-    eventually(lambda: fleet.renders(job))
+    until(lambda: fleet.renders(job))
     for _ in range(3):
         fleet.signal("w1", signal.SIGTERM)
         time.sleep(0.2)
-    record = eventually(
+    record = until(
         lambda: (r := fleet.ledger.worker("w1")) and r.status is WorkerState.DRAINING and r
     )
     assert record.job_id == job
     assert fleet.exit_code("w1") == 0
     assert fleet.announced() == [job]
     assert fleet.renders(other) == 0
-    assert eventually(lambda: fleet.depth(fleet.job_queue)) == 1
+    assert until(lambda: fleet.depth(fleet.job_queue)) == 1
 
 
 def test_a_job_that_outlasts_the_grace_period_goes_back(fleet: Fleet) -> None:
     fleet.start(GRACEFUL_SHUTDOWN_TIMEOUT="3")
     fleet.ready()
     job = fleet.submit("sleep 60")
-    eventually(lambda: fleet.renders(job))
+    until(lambda: fleet.renders(job))
     fleet.signal("w1", signal.SIGTERM)
     assert fleet.exit_code("w1") == 0
-    assert eventually(lambda: fleet.depth(fleet.job_queue)) == 1
+    assert until(lambda: fleet.depth(fleet.job_queue)) == 1
     assert fleet.status(job) == "queued"
     assert outcomes(fleet) == {Outcome.REQUEUED: 1}
     assert any("grace" in e.get("why", "") for e in fleet.events("w1"))
@@ -203,7 +204,7 @@ def test_a_notice_of_interruption_makes_the_worker_leave(fleet: Fleet, tmp_path:
     fleet.start(INTERRUPTION_NOTICE=str(notice))
     fleet.ready()
     job = fleet.submit("sleep 2")
-    eventually(lambda: fleet.renders(job))
+    until(lambda: fleet.renders(job))
     notice.touch()
     assert fleet.exit_code("w1") == 0
     assert fleet.announced() == [job]
@@ -211,9 +212,9 @@ def test_a_notice_of_interruption_makes_the_worker_leave(fleet: Fleet, tmp_path:
 
 def test_the_pages_tell_how_it_is(fleet: Fleet) -> None:
     fleet.start(HTTP_BEARER_TOKEN="secret")
-    address = eventually(lambda: (r := fleet.ready()).address and r).address
+    address = until(lambda: (r := fleet.ready()).address and r).address
     job = fleet.submit("sleep 4")
-    eventually(lambda: fleet.renders(job))
+    until(lambda: fleet.renders(job))
 
     def get(path: str, given: str = "secret") -> str:
         headers = {"Authorization": f"Bearer {given}"}
@@ -238,7 +239,7 @@ def test_parked_jobs_are_worked_on_from_the_command_line(fleet: Fleet) -> None:
     fleet.start()
     fleet.ready()
     first, second = fleet.submit("permanent"), fleet.submit("permanent")
-    eventually(lambda: fleet.depth(f"{fleet.job_queue}.dead") == 2)
+    until(lambda: fleet.depth(f"{fleet.job_queue}.dead") == 2)
 
     def cli(*arguments: str) -> str:
         command = [sys.executable, "-m", "worker", "dead", *arguments]
@@ -251,8 +252,8 @@ def test_parked_jobs_are_worked_on_from_the_command_line(fleet: Fleet) -> None:
     assert listing.index(first) < listing.index(second)
     assert "a permanent problem" in cli("show", first)
     assert cli("requeue", first) == "1 handed back\n"
-    eventually(lambda: fleet.renders(first) == 2)
-    eventually(lambda: fleet.depth(f"{fleet.job_queue}.dead") == 2)
+    until(lambda: fleet.renders(first) == 2)
+    until(lambda: fleet.depth(f"{fleet.job_queue}.dead") == 2)
     assert cli("drop", "--all") == "2 dropped\n"
     assert cli("list") == "nothing is parked\n"
 

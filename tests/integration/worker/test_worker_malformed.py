@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from common.jobs import InvalidJobError, parse_job
-from tests.support.worker_fleet import Fleet, eventually
+from tests.support.waiting import until
+from tests.support.worker_fleet import Fleet
 from worker.video.themes import Catalogue
 
 pytestmark = pytest.mark.integration
@@ -79,7 +80,7 @@ def test_two_hundred_malformed_bodies(fleet: Fleet) -> None:
         for raw in raws:
             channel.basic_publish("", fleet.job_queue, raw, pika.BasicProperties(delivery_mode=2))
     job = fleet.submit("fast")
-    eventually(lambda: fleet.status(job) == "done", within_s=90)
+    until(lambda: fleet.status(job) == "done")
     assert fleet.processes["w1"].poll() is None
     parked = fleet.take(f"{fleet.job_queue}.dead")
     assert sorted(raw for _, raw in parked) == sorted(raws)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.worker_fleet import Fleet, eventually
+from tests.support.waiting import until
+from tests.support.worker_fleet import Fleet
 
 pytestmark = pytest.mark.integration
 
@@ -17,4 +18,4 @@ def test_a_worker_for_one_job_takes_one(fleet: Fleet) -> None:
     assert fleet.exit_code("w1") == 0
     assert fleet.announced() == [job]
     assert fleet.renders(other) == 0
-    assert eventually(lambda: fleet.depth(fleet.job_queue)) == 1
+    assert until(lambda: fleet.depth(fleet.job_queue)) == 1

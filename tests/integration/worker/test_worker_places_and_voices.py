@@ -16,7 +16,8 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from tests.support.worker_fleet import Fleet, eventually
+from tests.support.waiting import until
+from tests.support.worker_fleet import Fleet
 from worker.errors import PermanentError, TransientError
 from worker.video.elevenlabs import ElevenLabs
 from worker.video.themes import Voice
@@ -51,7 +52,7 @@ def test_a_dialogue_becomes_a_video_of_the_promised_kind(fleet: Fleet) -> None:
     fleet.start(real=True)
     fleet.ready()
     fleet.publish(dialogue("orbit", "bolt", "zia"))
-    eventually(lambda: fleet.status("real-orbit") == "done", within_s=100)
+    until(lambda: fleet.status("real-orbit") == "done")
     assert_is_a_video(fleet.output / "real-orbit.mp4")
 
 
@@ -74,7 +75,7 @@ def test_a_theme_of_ones_own_with_a_video_behind_and_music(fleet: Fleet, tmp_pat
     fleet.start(real=True, THEMES=str(tmp_path / "themes"))
     fleet.ready()
     fleet.publish(dialogue("mine", "me"))
-    eventually(lambda: fleet.status("real-mine") == "done", within_s=100)
+    until(lambda: fleet.status("real-mine") == "done")
     assert_is_a_video(fleet.output / "real-mine.mp4")
 
 
@@ -111,9 +112,9 @@ def files(settings: dict[str, str]) -> Any:
 def test_results_go_to_a_bucket_and_are_found_there(fleet: Fleet, bucket: dict[str, str]) -> None:
     fleet.settings = bucket | {"OUTPUT": "s3://videos/made"}
     fleet.start()
-    fleet.ready(within_s=60)
+    fleet.ready()
     job = fleet.submit("fast")
-    eventually(lambda: fleet.status(job) == "done", within_s=60)
+    until(lambda: fleet.status(job) == "done")
     ((_, raw),) = fleet.take(fleet.result_queue)
     assert json.loads(raw)["storage_path"] == f"s3://videos/made/{job}.mp4"
     stored = files(bucket).cat_file(f"videos/made/{job}.mp4")
@@ -122,7 +123,7 @@ def test_results_go_to_a_bucket_and_are_found_there(fleet: Fleet, bucket: dict[s
     files(bucket).pipe_file("videos/made/torn.mp4", stored[:-300])
     fleet.submit("fast", job)
     fleet.submit("fast", "torn")
-    eventually(lambda: fleet.status("torn") == "done", within_s=60)
+    until(lambda: fleet.status("torn") == "done")
     assert fleet.announced() == [job, "torn"]
     assert (fleet.renders(job), fleet.renders("torn")) == (1, 1)
     assert files(bucket).cat_file("videos/made/torn.mp4") == stored

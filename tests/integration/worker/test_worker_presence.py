@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
@@ -14,18 +13,12 @@ from common.jobs import JobStatus, Status
 from common.ledger import Ledger, LedgerError
 from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
+from tests.support.waiting import until
 from worker.presence import Presence
 
 pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC)
-
-
-def until(check: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not check():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 class Switch:

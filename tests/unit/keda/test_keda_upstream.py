@@ -7,11 +7,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scaler.external import upstream as module
 from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
 from scaler.external.prometheus import parse
-from scaler.external.upstream import Missing, Sample, Upstream
+from scaler.external.upstream import Missing, Outcome, Sample, Upstream, tick_of
+
+TICK_S = 5.0
 
 
 class Source:
@@ -48,7 +52,7 @@ def run(body: Body, *, max_queries: int = 10, max_parallel: int = 4) -> Source:
         shared = Upstream(
             source,
             clock=clock,
-            tick_s=5,
+            tick_s=TICK_S,
             stream_tick_s=1,
             max_queries=max_queries,
             max_parallel=max_parallel,
@@ -61,41 +65,70 @@ def run(body: Body, *, max_queries: int = 10, max_parallel: int = 4) -> Source:
     return asyncio.run(main())
 
 
-def test_all_who_ask_in_one_tick_share_one_query_at_a_multiple_of_the_tick() -> None:
+async def get(shared: Upstream, query: str) -> Outcome:
+    return (await shared.get_all((query,)))[query]
+
+
+def test_all_who_ask_in_one_tick_share_one_query_at_its_moment() -> None:
+    this, then = tick_of("a", 1_003.7, TICK_S), tick_of("a", 1_003.7, TICK_S) + TICK_S
+
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         clock.now = 1_003.7
-        outcomes = await asyncio.gather(*(shared.get("a") for _ in range(50)))
-        assert set(outcomes) == {Sample(1.0, 1_000.0)}
-        clock.now = 1_004.9
-        await shared.get("a")
-        clock.now = 1_005.0
-        assert await shared.get("a") == Sample(1.0, 1_005.0)
+        outcomes = await asyncio.gather(*(get(shared, "a") for _ in range(50)))
+        assert set(outcomes) == {Sample(1.0, this)}
+        clock.now = then - 0.01
+        await get(shared, "a")
+        clock.now = then
+        assert await get(shared, "a") == Sample(1.0, then)
 
-    assert run(body).asked == {("a", 1_000.0): 1, ("a", 1_005.0): 1}
+    assert run(body).asked == {("a", this): 1, ("a", then): 1}
+
+
+@given(st.text(min_size=1), st.floats(1e9, 2e9), st.sampled_from([0.2, 1.0, 5.0, 30.0]))
+def test_the_moment_is_the_latest_of_a_regular_row(query: str, now: float, tick_s: float) -> None:
+    at = tick_of(query, now, tick_s)
+    assert now - tick_s - 1e-3 < at <= now + 1e-3
+    assert tick_of(query, at + tick_s / 2, tick_s) == pytest.approx(at, abs=1e-3)
+
+
+def test_a_thousand_queries_do_not_fall_due_together() -> None:
+    due = Counter(int(tick_of(f"q{n}", 1_000.0, 5.0) * 10) for n in range(1_000))
+    assert len(due) >= 50
+    assert max(due.values()) < 60
+
+
+def test_the_queries_of_one_trigger_are_of_one_moment() -> None:
+    async def body(source: Source, clock: Clock, shared: Upstream) -> None:
+        for _ in range(20):
+            clock.now += 1.3
+            outcomes = await shared.get_all(("jobs", "in flight"))
+            assert len({outcome.at for outcome in outcomes.values()}) == 1  # type: ignore[union-attr] # all are samples
+            await get(shared, "in flight")
+
+    run(body)
 
 
 def test_unknown_is_shared_too_and_keeps_the_last_known() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
-        await shared.get("a")
+        last = await get(shared, "a")
+        assert isinstance(last, Sample)
         source.value = UnknownValueError("no data")
-        clock.now += 5
+        clock.now += TICK_S
         for _ in range(3):
-            assert await shared.get("a") == Missing("no data", Sample(1.0, 1_000.0))
+            assert await get(shared, "a") == Missing("no data", last)
         source.value = RuntimeError("a mistake of ours")
-        clock.now += 5
-        assert await shared.get("a") == Missing(
-            "internal error: RuntimeError", Sample(1.0, 1_000.0)
-        )
+        clock.now += TICK_S
+        assert await get(shared, "a") == Missing("internal error: RuntimeError", last)
 
     assert max(run(body).asked.values()) == 1
 
 
 def test_a_clock_set_back_does_not_freeze_a_value() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
-        await shared.get("a")
+        await get(shared, "a")
         clock.now -= 3_600
         source.value = 2.0
-        assert await shared.get("a") == Sample(2.0, clock.now)
+        assert await get(shared, "a") == Sample(2.0, tick_of("a", clock.now, TICK_S))
 
     run(body)
 
@@ -103,32 +136,32 @@ def test_a_clock_set_back_does_not_freeze_a_value() -> None:
 def test_who_gives_up_leaves_the_query_to_the_others() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         source.held["a"] = asyncio.Event()
-        first = asyncio.create_task(shared.get("a"))
-        second = asyncio.create_task(shared.get("a"))
+        first = asyncio.create_task(get(shared, "a"))
+        second = asyncio.create_task(get(shared, "a"))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.sleep(0)
         source.held["a"].set()
-        assert await second == Sample(1.0, 1_000.0)
+        assert isinstance(await second, Sample)
 
     assert run(body).asked.total() == 1
 
 
 def test_who_gets_no_place_in_time_hears_of_the_last_value() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
-        last = await shared.get("a")
-        clock.now += 5
+        last = await get(shared, "a")
+        clock.now += TICK_S
         source.held = {name: asyncio.Event() for name in ("b", "c", "d")}
-        hung = [asyncio.create_task(shared.get(name)) for name in source.held]
+        hung = [asyncio.create_task(get(shared, name)) for name in source.held]
         await asyncio.sleep(0)
-        outcome = await shared.get("a")
+        outcome = await get(shared, "a")
         assert isinstance(outcome, Missing)
         assert outcome.last == last
         assert "no place at Prometheus within 0.2 s" in outcome.reason
         for event in source.held.values():
             event.set()
         await asyncio.gather(*hung)
-        assert await shared.get("a") == Sample(1.0, 1_005.0)
+        assert await get(shared, "a") == Sample(1.0, tick_of("a", clock.now, TICK_S))
 
     run(body, max_parallel=4)
 
@@ -137,13 +170,13 @@ def test_the_slow_leave_room_for_the_others() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         source.value = TooSlowError("no answer")
         names = [f"slow{n}" for n in range(8)]
-        await shared.get_all(tuple(names))
+        await asyncio.gather(*(get(shared, name) for name in names))
         source.value = 1.0
-        clock.now += 5
+        clock.now += TICK_S
         source.held = {name: asyncio.Event() for name in names}
-        hung = [asyncio.create_task(shared.get(name)) for name in names]
+        hung = [asyncio.create_task(get(shared, name)) for name in names]
         await asyncio.sleep(0)
-        assert await shared.get("other") == Sample(1.0, 1_005.0)
+        assert isinstance(await get(shared, "other"), Sample)
         for event in source.held.values():
             event.set()
         await asyncio.gather(*hung)
@@ -171,17 +204,17 @@ def test_streams_are_woken_by_fresh_outcomes_while_they_watch() -> None:
 
 def test_there_are_so_many_queries_and_the_forgotten_make_room() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
-        await shared.get("a")
-        await shared.get("b")
+        await get(shared, "a")
+        await get(shared, "b")
         with pytest.raises(LimitError, match="2 distinct queries"):
-            await shared.get("c")
+            await get(shared, "c")
         clock.now += module._IDLE_S + 1
-        await shared.get("a")
+        await get(shared, "a")
         refresher = asyncio.create_task(shared.run())
         while len(shared) > 1:
             await asyncio.sleep(0.01)
         refresher.cancel()
-        assert isinstance(await shared.get("c"), Sample)
+        assert isinstance(await get(shared, "c"), Sample)
 
     run(body, max_queries=2)
 
