@@ -59,6 +59,9 @@ class WorkerRecord(BaseModel):
     startup_seconds: float | None = None
     """From process start to consuming."""
     jobs_done: int = 0
+    problem: str = ""
+    """Why its own health check fails; empty while it is well."""
+    problem_since: AwareDatetime | None = None
 
     @property
     def has_job(self) -> bool:

@@ -19,11 +19,13 @@ class Member:
     record: WorkerRecord
     state: str
     since: datetime
-    """When that state began; for unhealthy, when it was last seen."""
+    """When that state began; for the silent, when it was last seen."""
+    silent: bool = False
+    """Not seen within the limit."""
 
     @property
     def healthy(self) -> bool:
-        """Whether it was seen within the limit."""
+        """Whether it is seen, and well by its own word."""
         return self.state != UNHEALTHY
 
 
@@ -41,7 +43,9 @@ def members(
         if silent_s > forget_after_s:
             continue
         if silent_s > unhealthy_after_s:
-            found.append(Member(record, UNHEALTHY, record.last_seen))
+            found.append(Member(record, UNHEALTHY, record.last_seen, silent=True))
+        elif record.problem:
+            found.append(Member(record, UNHEALTHY, record.problem_since or record.last_seen))
         else:
             found.append(Member(record, str(record.status), record.status_since))
     return found
@@ -49,12 +53,12 @@ def members(
 
 def in_flight(fleet: Iterable[Member]) -> int:
     """Jobs in the hands of workers that are alive."""
-    return sum(member.healthy and member.record.has_job for member in fleet)
+    return sum(not member.silent and member.record.has_job for member in fleet)
 
 
 def stranded(fleet: Iterable[Member]) -> int:
     """Jobs in the hands of workers whose heartbeats have stopped."""
-    return sum(not member.healthy and member.record.has_job for member in fleet)
+    return sum(member.silent and member.record.has_job for member in fleet)
 
 
 def counts(fleet: Iterable[Member]) -> dict[str, int]:

@@ -15,7 +15,7 @@ from scaler.decision import Decision, Memory, Override, Pause
 from scaler.drain import DrainLedger, Drains
 from scaler.history import History
 from scaler.metrics import ScalerMetrics
-from scaler.observation import Fleet
+from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.policy import decide
 from scaler.schedule import bounds
@@ -50,6 +50,8 @@ class _State:
     workers: Sequence[WorkerSeen] = ()
     latest: Cycle | None = None
     said: str = field(default="")
+    obstacle: Obstacle | None = None
+    """What was last told to stand in the way."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Of `memory`, which the loop and people's orders change."""
 
@@ -237,6 +239,7 @@ class Controller:
             decision, state.memory = decide(observation, state.memory, target, now)
         if order is not None:
             decision = orders.attributed(decision, order)
+        self._tell_obstacle(state, observation.fleet)
         applied = self._apply(state, decision, now)
         self.metrics.decided(decision, bounds(target, now), target.queue)
         cycle = Cycle(decision, applied)
@@ -250,15 +253,28 @@ class Controller:
             )
         return cycle
 
+    def _tell_obstacle(self, state: _State, fleet: Fleet | None) -> None:
+        """One line when something comes to stand in the way, and one when it has gone."""
+        if fleet is None or fleet.obstacle_kind is state.obstacle:
+            return
+        kind, before = fleet.obstacle_kind, state.obstacle
+        state.obstacle = kind
+        name = state.target.name
+        if kind is None:
+            _log.info("fleet obstacle gone", target=name, kind=before)
+        else:
+            _log.warning("fleet obstacle", target=name, kind=kind, text=fleet.obstacle)
+
     def _apply(self, state: _State, decision: Decision, now: float) -> str:
         fleet = decision.observation.fleet
-        if fleet is None or fleet.hold is not None or decision.bound == "pause":
+        if fleet is None:
             return ""
+        steps = [f"in the way: {fleet.obstacle}"] if fleet.obstacle else []
+        held = fleet.hold is not None and not decision.urgent
+        if held or decision.bound == "pause":
+            return "; ".join(steps)
         if not self._leads():
-            return "another scaler acts"
-        steps: list[str] = []
-        if fleet.obstacle:
-            steps.append(f"in the way: {fleet.obstacle}")
+            return "; ".join([*steps, "another scaler acts"])
         try:
             taken_back = state.drains.review(state.workers, now)
             self.metrics.drains(state.target.name, taken_back=len(taken_back))
@@ -282,7 +298,11 @@ class Controller:
             state.drains.withdraw(wanted_again)
             self.metrics.drains(target.name, taken_back=len(wanted_again))
             if fleet.running < decision.replicas:
-                return [state.orchestrator.scale_up(target, decision.replicas)]
+                orchestrator = state.orchestrator
+                raise_to = (
+                    orchestrator.scale_up_urgently if decision.urgent else orchestrator.scale_up
+                )
+                return [raise_to(target, decision.replicas)]
         elif surplus > 0 and decision.retire > 0:
             idle = [w for w in state.workers if w.state == "idle" and w.id not in leaving]
             victims = state.orchestrator.victims(target, idle, min(surplus, decision.retire))

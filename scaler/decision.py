@@ -39,7 +39,9 @@ class Memory:
     at: float | None = None
     """Epoch seconds of the latest decision."""
     target: int | None = None
-    """Its number."""
+    """Its number, without those run in place of unhealthy ones."""
+    replaced: int = 0
+    """How many of those it had."""
     changed_at: float | None = None
     """When that number last changed."""
     known_at: float | None = None
@@ -48,6 +50,8 @@ class Memory:
     """Busy workers when last known."""
     wanted: Window = ()
     """Trailing maximum of the number wanted by demand."""
+    short_since: float | None = None
+    """Since when jobs wait while no worker is idle or starting; None while that is not so."""
     capped_until: float | None = None
     """Until when the maximum is kept because demand exceeded it."""
     highs: Window = ()
@@ -104,6 +108,8 @@ class Decision:
     observation: Observation
     note: str = ""
     """What else a reader must know: which signal is unknown, why it is held."""
+    urgent: bool = False
+    """An emergency: grow although `Fleet.hold` stands."""
 
     @property
     def inputs(self) -> tuple[tuple[str, Signal], ...]:
@@ -133,6 +139,10 @@ class Decision:
         ]
         if seen.fleet is not None and seen.fleet.starting:
             parts.append(f"{seen.fleet.starting} of {seen.fleet.running} workers still starting")
+        if seen.fleet is not None:
+            if seen.fleet.draining and not seen.fleet.pools:
+                parts.append(f"{seen.fleet.draining} more leaving")
+            parts += map(str, seen.fleet.pools)
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -147,6 +157,7 @@ class Decision:
             "bound": self.bound,
             "retire": self.retire,
             "note": self.note,
+            "urgent": self.urgent,
             **self.observation.to_json(),
         }
 
@@ -163,6 +174,7 @@ class Decision:
             retire=content["retire"],
             observation=Observation.from_json(content),
             note=content["note"],
+            urgent=content.get("urgent", False),
         )
 
 

@@ -9,10 +9,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from scaler.decision import Decision
-from scaler.observation import Known
+from scaler.observation import Fleet, Known, Obstacle
 from scaler.schedule import Bounds
 
-_FLEET = ("replicas", "running", "starting", "draining", "dead")
+_POOL = ("running", "pending", "draining")
+_FLEET = ("replicas", "running", "starting", "draining", "dead", "unhealthy")
 
 
 class ScalerMetrics:
@@ -35,6 +36,16 @@ class ScalerMetrics:
         self._fleet = gauge(
             "autoscaler_replicas", "Workers as the orchestrator counts them.", ("target", "state")
         )
+        self._obstacle = gauge(
+            "autoscaler_fleet_obstacle",
+            "1 while that keeps workers that were asked for from running.",
+            ("target", "kind"),
+        )
+        self._pool = gauge(
+            "autoscaler_pool_replicas",
+            "Workers in a pool: running (counted on), pending (without a place), draining.",
+            ("target", "pool", "state"),
+        )
         self._proposal = gauge(
             "autoscaler_proposal_replicas",
             "Numbers on the way to the decision.",
@@ -55,6 +66,7 @@ class ScalerMetrics:
             "1 for what the last decision did and which limit bound it.",
             ("target", "action", "bound"),
         )
+        self._pools: dict[str, set[str]] = {}
         self._reasons: dict[str, tuple[str, str, str]] = {}
         self._held = gauge("autoscaler_target_held", "1 while something keeps the target.")
         self._cycle_at = gauge(
@@ -110,6 +122,18 @@ class ScalerMetrics:
         if fleet is not None:
             for state in _FLEET:
                 self._fleet.labels(name, state).set(getattr(fleet, state))
+            for kind in Obstacle:
+                self._obstacle.labels(name, kind.value).set(fleet.obstacle_kind is kind)
+            self._show_pools(name, fleet)
+
+    def _show_pools(self, name: str, fleet: Fleet) -> None:
+        present = {pool.name for pool in fleet.pools}
+        for gone in self._pools.get(name, set()) - present:
+            self._pool.remove_by_labels({"target": name, "pool": gone})
+        self._pools[name] = present
+        for pool in fleet.pools:
+            for state in _POOL:
+                self._pool.labels(name, pool.name, state).set(getattr(pool, state))
 
     def failed(self, target: str) -> None:
         """A decision could not be applied."""

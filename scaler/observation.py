@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 
@@ -34,6 +35,41 @@ def value_of(signal: Signal) -> float | None:
     return signal.value if isinstance(signal, Known) else None
 
 
+class Obstacle(StrEnum):
+    """Kinds of what keeps workers that were asked for from running."""
+
+    NO_NODE = "no_node"
+    """No node may or can take them: a constraint, or too few resources."""
+    NO_IMAGE = "no_image"
+    """A node cannot get their image."""
+    REJECTED = "rejected"
+    """A node refuses them for another reason: a mount, a network, a secret."""
+    CRASH_LOOP = "crash_loop"
+    """They start and end at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFleet:
+    """The workers of one of a target's pools."""
+
+    name: str
+    """Its service."""
+    running: int
+    """Workers in it that are counted on."""
+    pending: int = 0
+    """Workers asked of it that have no place to run yet."""
+    draining: int = 0
+    """Told to go, still finishing."""
+    closed: str = ""
+    """Why it takes no further worker now: it is full, has no place, is held; "" when it does."""
+
+    def __str__(self) -> str:
+        facts = [f"{self.pending} without a place"] if self.pending else []
+        facts += [f"{self.draining} leaving"] if self.draining else []
+        facts += [self.closed] if self.closed else []
+        return f"{self.running} in {self.name}" + (f" ({', '.join(facts)})" if facts else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """The workers that the orchestrator runs for one target, as it counts them."""
@@ -48,10 +84,20 @@ class Fleet:
     """Told to go, still finishing."""
     dead: int = 0
     """Slots whose worker has left and that still count in `replicas` (Swarm)."""
+    unhealthy: int = 0
+    """Those of `running` that are no capacity: unhealthy, without a job that makes progress."""
     hold: str | None = None
     """Why nothing may be changed right now (a roll-out, a drain by SIGTERM), else None."""
+    hold_yields: bool = False
+    """Whether more workers may be asked for in an emergency all the same."""
     obstacle: str | None = None
-    """What keeps workers that were asked for from running (no node, no image, crash loop)."""
+    """What keeps workers that were asked for from running, in the orchestrator's words."""
+    obstacle_kind: Obstacle | None = None
+    """Which kind that is; None where there is no obstacle."""
+    pending: int = 0
+    """Those of `running` that have no place to run yet: no node, or an image still to come."""
+    pools: tuple[PoolFleet, ...] = ()
+    """Its parts, cheapest first, where the target has pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +144,7 @@ class Observation:
         signals = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
         return cls(
             **{name: signals.pop(name) for name in SIGNALS},
-            fleet=None if content["fleet"] is None else Fleet(**content["fleet"]),
+            fleet=None if content["fleet"] is None else _fleet_from_json(content["fleet"]),
             fleet_error=content["fleet_error"],
             extra=tuple(signals.items()),
         )
@@ -115,6 +161,11 @@ SIGNALS = (
     "startup",
 )
 """Names of the signals that every observation has."""
+
+
+def _fleet_from_json(content: Mapping[str, Any]) -> Fleet:
+    pools = tuple(PoolFleet(**pool) for pool in content.get("pools", ()))
+    return Fleet(**{**content, "pools": pools})
 
 
 def _signal_to_json(signal: Signal) -> dict[str, Any]:

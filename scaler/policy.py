@@ -58,8 +58,10 @@ def decide(
     held = _why_held(observation, memory, target, now)
     if held is not None:
         return _hold(_Held(*held, limits), observation, memory, target, now)
-    fleet = observation.fleet
-    assert fleet is not None  # noqa: S101 - _why_held has looked
+    seen = observation.fleet
+    assert seen is not None  # noqa: S101 - _why_held has looked
+    # Decided as if the unhealthy were not there; each is then one more to run.
+    fleet = replace(seen, running=seen.running - seen.unhealthy)
     wanted, proposals = _wanted(_Case(observation, memory, target, fleet, now), limits.high)
     if memory.target is None:
         # The fleet that is found is what the first change is measured by.
@@ -68,15 +70,40 @@ def decide(
     case = _Case(observation, memory, target, fleet, now)
     number, bound = _limit(case, wanted, before)
     number, bound = _bound(number, bound, limits, min(memory.busy, fleet.running))
-    memory = _moved(memory, number, target, now, known_at=now)
-    action = _action(number, fleet.running, bound, wanted)
+    total = max(number, min(number + seen.unhealthy, limits.high))
+    if seen.hold is not None and total <= seen.running:
+        return _hold(_Held("orchestrator", seen.hold, limits), observation, memory, target, now)
+    memory = _moved(replace(memory, replaced=total - number), number, target, now, known_at=now)
+    action = _action(total, seen.running, bound, wanted + total - number)
     idle = observation.idle
     may_leave = int(idle.value) if isinstance(idle, Known) else 0
-    retire = max(0, min(fleet.running - number, may_leave))
-    return (
-        Decision(now, target.name, number, action, proposals, bound, retire, observation),
-        memory,
+    decision = Decision(
+        now,
+        target.name,
+        total,
+        action,
+        proposals,
+        bound,
+        retire=max(0, min(seen.running - total, may_leave)),
+        observation=observation,
+        note="; ".join([*_unhealthy(seen, total - number), *_emergency(seen, memory, now)]),
+        urgent=seen.hold is not None,
     )
+    return decision, memory
+
+
+def _unhealthy(fleet: Fleet, replaced: int) -> list[str]:
+    if not fleet.unhealthy:
+        return []
+    room = "" if replaced == fleet.unhealthy else ", for more there is no room"
+    return [f"{fleet.unhealthy} unhealthy and no capacity, {replaced} run in their place{room}"]
+
+
+def _emergency(fleet: Fleet, memory: Memory, now: float) -> list[str]:
+    if fleet.hold is None or memory.short_since is None:
+        return []
+    waited = f"jobs have waited for {now - memory.short_since:.0f} s and no worker is idle"
+    return [f"emergency: {waited}, so this is done although {fleet.hold}"]
 
 
 def remember(observation: Observation, memory: Memory, target: Target, now: float) -> Memory:
@@ -94,18 +121,28 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
     )
     if memory.at is None and not memory.wanted and observation.fleet is not None:
         # With nothing remembered, the fleet that is found may have been needed a moment ago.
-        wanted = max(wanted, observation.fleet.running)
+        wanted = max(wanted, observation.fleet.running - observation.fleet.unhealthy)
     capped = wanted > bounds(target, now).high
     hours = memory.hours.add(now, demand)
     same_hour = hours.last == memory.hours.last
     return replace(
         memory,
         busy=known_busy,
+        short_since=_short_since(observation, memory, now),
         wanted=push(memory.wanted, now, wanted, keep_idle_for(horizon)),
         capped_until=now + keep_capped_for(target, horizon) if capped else memory.capped_until,
         hours=hours,
         outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
     )
+
+
+def _short_since(observation: Observation, memory: Memory, now: float) -> float | None:
+    waiting, idle, fleet = observation.waiting, observation.idle, observation.fleet
+    if not (isinstance(waiting, Known) and isinstance(idle, Known) and fleet is not None):
+        return memory.short_since
+    if waiting.value <= 0 or idle.value > 0 or fleet.starting > 0:
+        return None
+    return now if memory.short_since is None else memory.short_since
 
 
 def rebuild(
@@ -331,9 +368,17 @@ def _why_held(
     fleet = observation.fleet
     if fleet is None:
         return "unknown", f"the fleet is unknown ({observation.fleet_error or 'no answer'})"
-    if fleet.hold is not None:
+    if fleet.hold is not None and not _is_emergency(fleet, memory, target, now):
         return "orchestrator", fleet.hold
     return None
+
+
+def _is_emergency(fleet: Fleet, memory: Memory, target: Target, now: float) -> bool:
+    """Whether jobs have waited for too long to leave the fleet alone any longer."""
+    patience, since = target.emergency_after, memory.short_since
+    if not fleet.hold_yields or patience is None or since is None:
+        return False
+    return now - since >= patience
 
 
 def _hold(
@@ -351,13 +396,15 @@ def _hold(
             memory = replace(memory, known_at=now)
         elif now - since > target.fallback_after:
             number, note = _fallback(number, note, target, now - since)
+    kept = number + memory.replaced if number == memory.target else number
     if bound != "pause":
         number = max(number, limits.low)
     # Busy workers that are leaving count in `busy` but not in what may be kept.
     standing = memory.target or 0 if fleet is None else fleet.running
     number = max(number, min(memory.busy, standing))
-    decision = Decision(now, target.name, number, HOLD, (), bound, 0, observation, note)
-    return decision, _moved(memory, number, target, now)
+    total = max(number, kept)
+    decision = Decision(now, target.name, total, HOLD, (), bound, 0, observation, note)
+    return decision, _moved(replace(memory, replaced=total - number), number, target, now)
 
 
 def _fallback(number: int, note: str, target: Target, age_s: float) -> tuple[int, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scaler.observation import Known, Observation, Signal, Unknown
 from scaler.orchestrators.base import WorkerSeen
@@ -16,6 +16,10 @@ FRESH_S = 20.0
 SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
 _AGE = ":age"
+# Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
+# makes progress that has begun or come on within so long.
+_UNHEALTHY_FOR = "30s"
+_PROGRESS_WITHIN = "1m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,30 @@ class Signals:
         except PrometheusError:
             return None
         # Two exporters may both tell of a worker; one word is enough.
-        return list({sample.labels.get("worker", ""): _seen(sample) for sample in samples}.values())
+        seen = {sample.labels.get("worker", ""): _seen(sample) for sample in samples}
+        if any(worker.state == "unhealthy" for worker in seen.values()):
+            for name in self._stuck(target) & seen.keys():
+                seen[name] = replace(seen[name], stuck=seen[name].state == "unhealthy")
+        return list(seen.values())
+
+    def _stuck(self, target: Target) -> set[str]:
+        """Workers that were unhealthy a while ago and have no job that makes progress."""
+        try:
+            samples = self._prometheus.vector(stuck_query(target))
+        except PrometheusError:
+            return set()  # whoever is not known to be stuck is not treated so
+        return {sample.labels.get("worker", "") for sample in samples}
+
+
+def stuck_query(target: Target) -> str:
+    """PromQL of the workers that were unhealthy a while ago and have no job making progress."""
+    where = f"queue={quoted(target.queue)}"
+    progress = f"autoscaler_worker_job_progress_ratio{{{where}}}"
+    return (
+        f'autoscaler_worker_state{{{where},state="unhealthy"}} offset {_UNHEALTHY_FOR}'
+        f" unless on (queue, worker) (changes({progress}[{_PROGRESS_WITHIN}]) > 0"
+        f" or {progress} unless {progress} offset {_PROGRESS_WITHIN})"
+    )
 
 
 def one_number(samples: Sequence[Sample], query: str, age_s: float = 0.0) -> Signal:

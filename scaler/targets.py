@@ -160,6 +160,9 @@ class Knobs(Settings):
     fallback_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     """Seconds of unknown signals after which `fallback` rules."""
     fallback_replicas: Annotated[Replicas | None, Field(validate_default=True)] = None
+    emergency_after: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    """Seconds that jobs wait with no worker idle until more are started also while others finish
+    after SIGTERM, of whom Swarm then loses sight; docs/swarm.md. None: never."""
     query: Annotated[str | None, Field(max_length=10_000, validate_default=True)] = None
     """PromQL of the load, for policy `raw`."""
     per_worker: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
@@ -223,6 +226,24 @@ class Knobs(Settings):
         return Gates(*(default if own is None else own for own, default in pairs))
 
 
+class Pool(Settings):
+    """One of the services that a target's workers run in, for what they cost there."""
+
+    service: Name
+    """What the orchestrator calls it: the Swarm service, or the pool of local processes."""
+    price: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    """Of one worker, in any unit: the cheapest pool is filled first, the dearest shrinks first."""
+    max_workers: Annotated[int, Field(ge=1, le=MAX_REPLICAS)]
+    """No more workers than these are ever asked of it, those about to leave included."""
+    pending_after: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
+    """Seconds for which workers may find no place in it until others are asked for elsewhere."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.service
+
+
 class Target(Knobs):
     """One fleet of interchangeable workers behind one queue."""
 
@@ -233,3 +254,47 @@ class Target(Knobs):
     """What the orchestrator calls it: the Swarm service, the process pool, the Deployment."""
     orchestrator: str = "process"
     """Which backend runs it: the name of a module in `scaler/orchestrators`."""
+    pools: Annotated[tuple[Pool, ...], Field(max_length=20)] = ()
+    """Services to use instead of `service`, cheapest first, each up to its maximum; docs/swarm.md.
+    Their maxima add up to `max_workers` or more."""
+
+    @field_validator("pools")
+    @classmethod
+    def _pools_suffice(cls, value: tuple[Pool, ...], info: ValidationInfo) -> tuple[Pool, ...]:
+        services = [pool.service for pool in value]
+        for number, service in enumerate(services):
+            if service in services[:number]:
+                raise ValueError(f"services that differ; {service} is named twice")
+        high, most = info.data.get("max_workers"), sum(pool.max_workers for pool in value)
+        if value and high is not None and most < high:
+            raise ValueError(
+                f"pools whose max_workers add up to that of the target, {high}, or more; "
+                f"these add up to {most}"
+            )
+        return value
+
+    @cached_property
+    def cheapest_first(self) -> tuple[Pool, ...]:
+        """The pools in the order in which they are filled; equally dear ones as they are named."""
+        return tuple(sorted(self.pools, key=lambda pool: pool.price))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """What its workers run in: those of its pools, or its own."""
+        return tuple(pool.service for pool in self.cheapest_first) or (self.service,)
+
+    def in_pool(self, pool: Pool) -> Target:
+        """What the orchestrator is to know of it: a target whose only service is that of `pool`."""
+        return self.model_copy(
+            update={
+                "name": pool.service,
+                "service": pool.service,
+                "min_workers": 0,
+                "max_workers": pool.max_workers,
+            }
+        )
+
+    def pool_of(self, worker: str) -> str:
+        """The service that a worker's id begins with; the cheapest pool's where it names none."""
+        named = [pool.service for pool in self.pools if worker.startswith(pool.service)]
+        return max(named, key=len, default=self.cheapest_first[0].service)

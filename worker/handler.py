@@ -75,6 +75,8 @@ class Handler:
         self._catalogue = catalogue
         self._leaving = leaving
         self._metrics = metrics
+        self.moved_at = time.monotonic()
+        """When a job last showed that the thread which handles it is alive."""
 
     def handle(self, delivery: Delivery) -> None:
         """Bring the delivery to an end. Never raises for anything that a message can contain."""
@@ -149,6 +151,7 @@ class Handler:
                 made.unlink(missing_ok=True)
 
     def _reason_to_stop(self) -> JobError | None:
+        self.moved_at = time.monotonic()
         if self._presence.superseded.is_set():
             return SupersededError("another worker has taken the job")
         if self._leaving.out_of_time:

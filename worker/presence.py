@@ -33,7 +33,16 @@ Event = Callable[[Ledger], object]
 class Presence:
     """The worker as the ledger shows it. Methods return at once, unless they say otherwise."""
 
-    def __init__(self, ledger: Ledger, record: WorkerRecord, *, heartbeat_s: float) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        record: WorkerRecord,
+        *,
+        heartbeat_s: float,
+        problem: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """`problem` says why the worker's own health check fails, if it does."""
+        self._problem = problem
         self._ledger = ledger
         self._record = record
         self._heartbeat_s = heartbeat_s
@@ -54,6 +63,8 @@ class Presence:
         self.reachable = False
         self.moved_at = time.monotonic()
         """When the thread last showed that it is alive."""
+        self.progressed_at = 0.0
+        """Monotonic seconds at which a job in hand last came on."""
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
 
     @property
@@ -85,6 +96,8 @@ class Presence:
             since = old.status_since if old.status == state else datetime.now(UTC)
             done = {"status": state, "status_since": since, "job_id": job_id, "stage": stage}
             progress = old.progress if job_id and job_id == old.job_id else 0.0
+            if job_id and job_id != old.job_id:
+                self.progressed_at = time.monotonic()
             self._record = old.model_copy(update={**done, "progress": progress})
             self._changed = True
             self._wake.notify()
@@ -99,6 +112,13 @@ class Presence:
     def progress(self, status: JobStatus) -> None:
         """The job in hand has come so far; written at least every second or two."""
         with self._wake:
+            old = self._record
+            if (old.job_id, old.progress, old.stage) != (
+                status.job_id,
+                status.progress,
+                status.stage,
+            ):
+                self.progressed_at = time.monotonic()
             self._status = status
             update = {"progress": status.progress, "stage": status.stage}
             self._record = self._record.model_copy(update=update)
@@ -176,6 +196,7 @@ class Presence:
                     self._wake.wait(_TICK_S)
 
     def _write(self) -> None:
+        self._look_at_health()
         self._send_events()
         self._send_record()
         self._keep_claim()
@@ -186,6 +207,16 @@ class Presence:
         with self._looking:
             request = self._ledger.drain_request(self._record.id)
             self.drain_reason = request.reason if request else None
+
+    def _look_at_health(self) -> None:
+        problem = self._problem() or ""
+        if bool(problem) == bool(self._record.problem):
+            return
+        self.amend(problem=problem, problem_since=datetime.now(UTC) if problem else None)
+        if problem:
+            _log.error("unhealthy", problem=problem)
+        else:
+            _log.info("well again")
 
     def _send_events(self) -> None:
         while self._events:

@@ -30,6 +30,8 @@ from worker.video.themes import Catalogue
 _POLL_S = 0.1
 _FAREWELL_S = 1.5
 _LAST_WORDS_S = 20.0
+# A job that has come on within so long makes progress.
+_PROGRESS_WITHIN_S = 60.0
 _log = logs.get("worker")
 
 
@@ -49,8 +51,12 @@ class Worker:
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
         child = Child(render_argv, timeout_s=settings.job_timeout)
         self._presence = Presence(
-            ledger, _first_record(settings, self._began), heartbeat_s=settings.heartbeat_interval
+            ledger,
+            _first_record(settings, self._began),
+            heartbeat_s=settings.heartbeat_interval,
+            problem=self._stuck,
         )
+        self._moved_at = time.monotonic()
         metrics = Metrics(
             child_pid=lambda: child.pid,
             connected=lambda: self._broker.connected,
@@ -87,6 +93,7 @@ class Worker:
     def _await_consuming(self) -> bool:
         """Wait until jobs can come; False when asked to leave before."""
         while not self._broker.consuming.wait(_POLL_S):
+            self._moved_at = time.monotonic()
             if self._leaving.asked:
                 return False
         seconds = time.time() - self._began
@@ -101,6 +108,7 @@ class Worker:
     def _take_jobs(self) -> None:
         taken = 0
         while not self._leaving.asked:
+            self._moved_at = time.monotonic()
             try:
                 delivery = self._broker.deliveries.get(timeout=_POLL_S)
             except queue.Empty:
@@ -137,20 +145,31 @@ class Worker:
         return {
             "/": self._page,
             "/health": self._page,
-            "/-/healthy": http.health(self._stuck),
+            "/-/healthy": http.health(self._to_be_replaced),
             "/-/ready": http.health(self._unready),
             "/metrics": http.metrics(metrics.registry),
         }
 
     def _stuck(self) -> str | None:
         limit, now = self._settings.health_check_timeout, time.monotonic()
-        for name, moved_at in (
-            ("broker", self._broker.moved_at),
-            ("ledger", self._presence.moved_at),
+        # With a job in hand the main thread may well wait, for an upload to end, say.
+        patience = self._settings.job_timeout if self._presence.record.has_job else 0.0
+        for name, moved_at, limit_s in (
+            ("broker", self._broker.moved_at, limit),
+            ("ledger", self._presence.moved_at, limit),
+            ("main", max(self._moved_at, self._handler.moved_at), max(limit, patience)),
         ):
-            if now - moved_at > limit:
+            if now - moved_at > limit_s:
                 return f"the {name} thread has not moved for {now - moved_at:.0f} s"
         return None
+
+    def _to_be_replaced(self) -> str | None:
+        """What an orchestrator stops a worker for: stuck, and without a job that makes progress."""
+        problem = self._stuck()
+        if problem and self._presence.record.has_job:
+            stood_s = time.monotonic() - self._presence.progressed_at
+            return problem if stood_s > _PROGRESS_WITHIN_S else None
+        return problem
 
     def _unready(self) -> str | None:
         if self._leaving.asked:

@@ -17,7 +17,12 @@ def refusal(seen: ServiceView, count: int, defaults: Mapping[str, int]) -> str |
         return f"{seen.name} has not opted in (label autoscaler.enable=true)"
     if count == seen.replicas:
         return f"{seen.name} already has {count} replicas"
-    return _out_of_bounds(seen, count, defaults) or seen.hold or _lowering(seen, count)
+    return _out_of_bounds(seen, count, defaults) or _held(seen, count) or _lowering(seen, count)
+
+
+def _held(seen: ServiceView, count: int) -> str | None:
+    # Whether there is an emergency is the scaler's to judge; nobody is stopped by a raise.
+    return None if seen.hold_yields and count > seen.replicas else seen.hold
 
 
 def _out_of_bounds(seen: ServiceView, count: int, defaults: Mapping[str, int]) -> str | None:

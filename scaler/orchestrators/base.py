@@ -26,6 +26,8 @@ class WorkerSeen:
     node: str = ""
     task: str = ""
     slot: str = ""
+    stuck: bool = False
+    """Unhealthy for a while and without a job that makes progress: no capacity any more."""
 
 
 class Orchestrator(ABC):
@@ -46,19 +48,25 @@ class Orchestrator(ABC):
     def scale_up(self, target: Target, running: int) -> str:
         """Have that many workers running or starting; a sentence of what was done."""
 
+    def scale_up_urgently(self, target: Target, running: int) -> str:
+        """The same in an emergency: also while `Fleet.hold_yields`."""
+        return self.scale_up(target, running)
+
     @abstractmethod
     def victims(
         self, target: Target, idle: Sequence[WorkerSeen], count: int
     ) -> Sequence[WorkerSeen]:
         """Up to `count` of `idle` that may be asked to leave now, in the order to ask.
 
-        Fewer, or none, where asking would make the orchestrator stop somebody else.
+        Fewer, or none, where asking would make the orchestrator stop somebody else. `idle` may
+        name workers of other services on the same queue; those are never among them.
         """
 
     @abstractmethod
     def settle(self, target: Target) -> str | None:
         """Take account of workers that have left by themselves (lower the replica count by the
-        slots they left empty), never stopping anyone; a sentence if anything was done."""
+        slots they left empty), never stopping anyone but the stuck where nothing else ends
+        those; a sentence if anything was done."""
 
     def discover(self) -> Sequence[Mapping[str, Any]]:
         """Services that ask to be scaled, as fields of a Target; most backends know of none."""

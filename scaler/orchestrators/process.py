@@ -10,21 +10,26 @@ import json
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from common.settings import Settings, load
-from scaler.observation import Fleet
+from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.targets import Target
 
 # A worker that dies this soon after its start died of starting.
 _STILLBORN_S = 10.0
 _RETRY_AFTER_S = 10.0
+_STILLBORN = "workers die as they start; see their logs"
 
 
 class ProcessSettings(Settings):
@@ -33,6 +38,8 @@ class ProcessSettings(Settings):
     worker_command: str = f"{shlex.quote(sys.executable)} -m worker run"
     worker_state: Path = Path(".run/workers")
     """Folder for the notes of running workers and for their logs."""
+    graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds from SIGTERM to SIGKILL for a worker that is stuck."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,9 @@ class Process(Orchestrator):
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._stillborn: dict[str, float] = {}
         self._draining: dict[str, int] = {}
+        self._grace_s = settings.graceful_shutdown_timeout
+        self._stuck: dict[str, list[_Note]] = {}
+        self._stopped: dict[_Note, float] = {}
 
     def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
         """Count the live processes; who has not shown itself yet is starting."""
@@ -68,6 +78,8 @@ class Process(Orchestrator):
         states = {worker.task: worker.state for worker in workers}
         seen = [states.get(str(note.pid), "starting") for note in notes]
         draining = self._draining[target.name] = seen.count("draining")
+        told = {worker.task for worker in workers if worker.stuck}
+        stuck = self._stuck[target.name] = [note for note in notes if str(note.pid) in told]
         failed_at = self._stillborn.get(target.name, 0.0)
         waiting = time.monotonic() - failed_at < _RETRY_AFTER_S if failed_at else False
         return Fleet(
@@ -75,7 +87,10 @@ class Process(Orchestrator):
             running=len(notes) - draining,
             starting=seen.count("starting"),
             draining=draining,
-            hold="workers die as they start; see their logs" if waiting else None,
+            unhealthy=len(stuck),
+            hold=_STILLBORN if waiting else None,
+            obstacle=_STILLBORN if waiting else None,
+            obstacle_kind=Obstacle.CRASH_LOOP if waiting else None,
         )
 
     def scale_up(self, target: Target, running: int) -> str:
@@ -84,20 +99,31 @@ class Process(Orchestrator):
         lacking = running - staying
         for _ in range(lacking):
             self._start(target)
-        return f"started {max(lacking, 0)} workers"
+        return f"started {max(lacking, 0)} workers of {target.service}"
 
     def victims(
-        self,
-        target: Target,  # noqa: ARG002
-        idle: Sequence[WorkerSeen],
-        count: int,
+        self, target: Target, idle: Sequence[WorkerSeen], count: int
     ) -> Sequence[WorkerSeen]:
-        """Anybody idle may go; who has been idle longest goes first."""
-        return sorted(idle, key=lambda worker: worker.since)[:count]
+        """Anybody idle of ours may go; who has been idle longest goes first."""
+        own = {str(note.pid) for note in self._living(target)}
+        leaving = sorted(idle, key=lambda worker: worker.since)
+        return [worker for worker in leaving if worker.task in own][:count]
 
-    def settle(self, target: Target) -> str | None:  # noqa: ARG002
-        """Nothing: a process that has left is not counted."""
-        return None
+    def settle(self, target: Target) -> str | None:
+        """End the stuck as a supervisor does: SIGTERM, and SIGKILL when the grace period is over.
+
+        A process that has left by itself is not counted any more; nothing is to be done for it.
+        """
+        now, done = time.monotonic(), []
+        self._stopped = {note: at for note, at in self._stopped.items() if note.alive}
+        for note in self._stuck.get(target.name, ()):
+            since = self._stopped.setdefault(note, now)
+            if since == now or now - since > self._grace_s:
+                name = signal.SIGTERM if since == now else signal.SIGKILL
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(note.pid, name)
+                done.append(f"{name.name} to stuck {note.path.stem}")
+        return "; ".join(done) or None
 
     def _living(self, target: Target) -> list[_Note]:
         folder = self._folder / target.name

@@ -68,6 +68,8 @@ class Swarm(Orchestrator):
         """Count slots and tasks, and say what forbids a change or stands in the way."""
         seen = self._engine.view(target.service)
         states = {worker.task: worker.state for worker in workers}
+        stuck = {worker.task for worker in workers if worker.stuck}
+        kind, words = obstacle(seen.tasks, self._clock()) or (None, None)
         live = [slot for slot in seen.slots if not slot.dead]
         said = [states.get(slot.task, "starting") for slot in live]
         self._draining[target.name] = frozenset(
@@ -80,15 +82,29 @@ class Swarm(Orchestrator):
             starting=said.count("starting"),
             draining=asked + sum(task.leaving for task in seen.tasks),
             dead=seen.dead,
+            unhealthy=sum(slot.task in stuck for slot in live),
             hold=seen.hold,
-            obstacle=obstacle(seen.tasks, self._clock()),
+            hold_yields=seen.hold_yields,
+            obstacle=words,
+            obstacle_kind=kind,
+            pending=sum(
+                not slot.running and state != "draining"
+                for slot, state in zip(live, said, strict=True)
+            ),
         )
 
     def scale_up(self, target: Target, running: int) -> str:
         """Raise the count to `running` plus the slots that nobody will be in."""
+        return self._scale_up(target, running, urgent=False)
+
+    def scale_up_urgently(self, target: Target, running: int) -> str:
+        """The same while tasks end after SIGTERM: Swarm forgets those, and signals them again."""
+        return self._scale_up(target, running, urgent=True)
+
+    def _scale_up(self, target: Target, running: int, *, urgent: bool) -> str:
         draining = self._draining.get(target.name, frozenset())
         for _ in range(_ATTEMPTS):
-            seen = self._changeable(target)
+            seen = self._changeable(target, urgent=urgent)
             slots = seen.slots
             leaving = sum(slot.task in draining and not slot.dead for slot in slots)
             # Those on their way out are replaced at once, but never above the label's maximum.
@@ -110,8 +126,11 @@ class Swarm(Orchestrator):
         seen = self._engine.view(target.service)
         if seen.hold or not _consistent(seen):
             return ()
-        by_task = {worker.task: worker for worker in sorted(idle, key=lambda one: one.since)}
-        return [by_task[task] for task in choose(seen.slots, list(by_task), count)]
+        # A slot without a node goes before all others and stops nobody.
+        slots = [slot for slot in seen.slots if slot.node]
+        own = {slot.task for slot in slots}
+        by_task = {one.task: one for one in sorted(idle, key=lambda one: one.since)}
+        return [by_task[task] for task in choose(slots, [t for t in by_task if t in own], count)]
 
     def settle(self, target: Target) -> str | None:
         """Lower the count by one if exactly a dead slot goes with it."""
@@ -130,9 +149,9 @@ class Swarm(Orchestrator):
         """Services labelled `autoscaler.enable=true`."""
         return [offer_of(seen) for seen in self._engine.opted_in()]
 
-    def _changeable(self, target: Target) -> ServiceView:
+    def _changeable(self, target: Target, *, urgent: bool) -> ServiceView:
         seen = self._engine.view(target.service)
-        if seen.hold:
+        if seen.hold and not (urgent and seen.hold_yields):
             raise OrchestratorError(f"{seen.name}: {seen.hold}")
         return seen
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from scaler.observation import Obstacle
 from scaler.orchestrators.swarm_order import Slot, Task, slots_of
 
 Json = Mapping[str, Any]
@@ -40,6 +41,8 @@ class ServiceView:
     tasks: tuple[Task, ...]
     hold: str | None
     """Why its replica count may not be changed now."""
+    hold_yields: bool = False
+    """Whether it may be raised in an emergency all the same."""
 
     @property
     def slots(self) -> list[Slot]:
@@ -136,6 +139,8 @@ def view(
     if replicated is None:
         return None
     parsed = tuple(parse_task(task) for task in tasks)
+    firm = _rolling(service) or _unfit(spec, min_grace_s) or _about_to_roll(service, tasks, now)
+    leaving = _leaving(parsed, set(down))
     return ServiceView(
         id=str(service["ID"]),
         name=str(spec["Name"]),
@@ -143,12 +148,8 @@ def view(
         replicas=int(replicated.get("Replicas") or 0),
         labels=dict(spec.get("Labels") or {}),
         tasks=parsed,
-        hold=(
-            _rolling(service)
-            or _unfit(spec, min_grace_s)
-            or _about_to_roll(service, tasks, now)
-            or _leaving(parsed, set(down))
-        ),
+        hold=firm or leaving,
+        hold_yields=firm is None and leaving is not None,
     )
 
 
@@ -200,15 +201,18 @@ def _leaving(tasks: Iterable[Task], down: set[str]) -> str | None:
     return f"{count} tasks finish their jobs after SIGTERM" if count else None
 
 
-def obstacle(tasks: Sequence[Task], now: float) -> str | None:
-    """What keeps replicas from running, in the engine's words: no node, no image, crash loop."""
+def obstacle(tasks: Sequence[Task], now: float) -> tuple[Obstacle, str] | None:
+    """What keeps replicas from running: its kind, and the engine's words."""
     waiting = [t for t in tasks if t.live and t.state == "pending" and t.error]
     if waiting:
-        return f"{len(waiting)} pending: {waiting[0].error}"
+        return Obstacle.NO_NODE, f"{len(waiting)} pending: {waiting[0].error}"
     recent = [task for task in tasks if now - task.at < _CRASH_WINDOW_S]
     ended = [task for task in recent if task.state in ("failed", "rejected")]
-    if len(ended) >= _CRASH_LOOP:
-        last = max(ended, key=lambda task: task.at)
-        word = "rejected" if last.state == "rejected" else "failed"
-        return f"{len(ended)} tasks {word} in the last {_CRASH_WINDOW_S:.0f} s: {last.error}"
-    return None
+    if len(ended) < _CRASH_LOOP:
+        return None
+    last = max(ended, key=lambda task: task.at)
+    kind, word = Obstacle.CRASH_LOOP, "failed"
+    if last.state == "rejected":
+        kind = Obstacle.NO_IMAGE if "image" in last.error.lower() else Obstacle.REJECTED
+        word = "rejected"
+    return kind, f"{len(ended)} tasks {word} in the last {_CRASH_WINDOW_S:.0f} s: {last.error}"

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from scaler.observation import Obstacle
 from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.process import Process, ProcessSettings
 from scaler.targets import Target
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 TARGET = Target()
@@ -77,9 +79,44 @@ def test_workers_that_die_as_they_start_are_not_started_without_end(folder: Path
     deadline = time.monotonic() + 5
     while process.fleet(TARGET, []).hold is None:
         assert time.monotonic() < deadline
-    assert "die as they start" in str(process.fleet(TARGET, []).hold)
+    fleet = process.fleet(TARGET, [])
+    assert "die as they start" in str(fleet.hold)
+    assert fleet.obstacle_kind is Obstacle.CRASH_LOOP
 
 
-def test_the_longest_idle_are_the_victims(folder: Path) -> None:
-    idle = [WorkerSeen(name, "idle", since) for name, since in (("a", 30.0), ("b", 10.0))]
-    assert [w.id for w in Process(settings(folder)).victims(TARGET, idle, 1)] == ["b"]
+def test_the_longest_idle_of_ours_are_the_victims(folder: Path) -> None:
+    process = Process(settings(folder))
+    process.scale_up(TARGET, 2)
+    one, two = map(str, pids(folder))
+    idle = [
+        WorkerSeen("a", "idle", 30.0, task=one),
+        WorkerSeen("b", "idle", 10.0, task=two),
+        WorkerSeen("another's", "idle", 5.0, task=str(os.getpid())),
+    ]
+    assert [worker.id for worker in process.victims(TARGET, idle, 1)] == ["b"]
+    assert [worker.id for worker in process.victims(TARGET, idle, 3)] == ["b", "a"]
+
+
+def test_the_stuck_are_ended_as_a_supervisor_would_and_another_runs_in_their_place(
+    folder: Path,
+) -> None:
+    deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); "
+    config = settings(folder, code=f"{deaf}time.sleep(600)")
+    process = Process(config.model_copy(update={"graceful_shutdown_timeout": 1.0}))
+    process.scale_up(TARGET, 2)
+    until(lambda: all(log.read_bytes() for log in (folder / TARGET.name).glob("*.log")), "deaf")
+    stuck, well = pids(folder)
+    workers = [
+        WorkerSeen("a", "unhealthy", 0.0, task=str(stuck), stuck=True),
+        WorkerSeen("b", "unhealthy", 0.0, task=str(well)),
+    ]
+    fleet = process.fleet(TARGET, workers)
+    assert (fleet.running, fleet.unhealthy) == (2, 1)
+    process.scale_up(TARGET, 3)
+    said = str(process.settle(TARGET))
+    assert said.startswith("SIGTERM to stuck")
+    until(lambda: "SIGKILL" in str(process.settle(TARGET)), "killed after its grace period")
+    until(lambda: process.fleet(TARGET, workers).running == 2, "gone")
+    assert stuck not in pids(folder)
+    assert well in pids(folder)
+    assert process.settle(TARGET) is None

@@ -11,7 +11,14 @@ from exporter.fleet import Member, counts, in_flight, members, stranded
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def worker(name: str, state: WorkerState, *, silent_s: float = 0, job: str | None = None) -> Any:
+def worker(
+    name: str,
+    state: WorkerState,
+    *,
+    silent_s: float = 0,
+    job: str | None = None,
+    problem: str = "",
+) -> Any:
     return WorkerRecord(
         id=name,
         queue="video-queue",
@@ -20,6 +27,8 @@ def worker(name: str, state: WorkerState, *, silent_s: float = 0, job: str | Non
         started_at=NOW - timedelta(hours=1),
         last_seen=NOW - timedelta(seconds=silent_s),
         job_id=job,
+        problem=problem,
+        problem_since=NOW - timedelta(seconds=40) if problem else None,
     )
 
 
@@ -47,6 +56,13 @@ def test_a_job_in_silent_hands_is_stranded_and_not_in_flight() -> None:
         worker("d", WorkerState.IDLE),
     )
     assert (in_flight(crew), stranded(crew)) == (2, 1)
+
+
+def test_who_says_of_itself_that_it_is_unwell_is_unhealthy_and_its_job_still_in_its_hands() -> None:
+    (member,) = crew = fleet(worker("a", WorkerState.BUSY, job="j1", problem="a thread hangs"))
+    assert (member.state, member.healthy, member.silent) == ("unhealthy", False, False)
+    assert member.since == NOW - timedelta(seconds=40)
+    assert (in_flight(crew), stranded(crew)) == (1, 0)
 
 
 def test_the_limits_are_inclusive() -> None:

@@ -66,6 +66,7 @@ def test_rules_read_series_that_exist() -> None:
     ours |= {f"{m.name}_{end}" for m in METRICS for end in ("bucket", "sum", "count")}
     scalers = {
         "autoscaler_at_max",
+        "autoscaler_fleet_obstacle",
         "autoscaler_target_info",
         "autoscaler_target_replicas",
         "autoscaler_replicas",

@@ -255,3 +255,70 @@ def test_weights_are_the_newsvendors() -> None:
     assert weights(0.0).headroom == 0.0
     assert weights(4.0, 1.5).headroom == 1.5
     assert keep_idle_for(10.0) == pytest.approx(5.82, abs=0.01)
+
+
+def unwell(busy_ones: int, idle_ones: int, stuck: int, jobs: float = 0) -> Observation:
+    running = busy_ones + idle_ones + stuck
+    return seen(jobs, busy_ones, idle_ones, fleet=Fleet(running, running, unhealthy=stuck))
+
+
+@pytest.mark.parametrize(
+    ("observation", "replicas", "words"),
+    [
+        (unwell(0, 0, 1), 2, "1 unhealthy and no capacity, 1 run in their place"),
+        (unwell(2, 0, 1, jobs=2), 5, "1 run in their place"),
+        (
+            unwell(9, 0, 3, jobs=9),
+            10,
+            "3 unhealthy and no capacity, 0 run in their place, for more",
+        ),
+        (unwell(8, 0, 3), 10, "2 run in their place, for more there is no room"),
+    ],
+)
+def test_the_unhealthy_are_no_capacity_and_replaced_within_the_maximum(
+    observation: Observation, replicas: int, words: str
+) -> None:
+    (decision,) = follow(Target(), (0, observation))
+    assert decision.replicas == replicas
+    assert words in decision.reason
+
+
+def test_the_surplus_leaves_at_once_when_the_unhealthy_are_well_again() -> None:
+    sick, well = follow(Target(), (0, unwell(1, 0, 1)), (90, seen(0, 1, 1)))
+    assert (sick.replicas, sick.action, well.replicas, well.retire) == (2, "none", 1, 1)
+
+
+def test_those_in_place_of_the_unhealthy_stay_while_nothing_is_known() -> None:
+    sick, blind = follow(Target(), (0, unwell(1, 1, 1)), (5, seen(0, 1, 2, waiting=GONE)))
+    assert (sick.replicas, blind.replicas, blind.retire) == (3, 3, 0)
+    assert sick.bound == ""
+
+
+def draining(jobs: float, busy_ones: int, idle_ones: int = 0) -> Observation:
+    running = busy_ones + idle_ones
+    fleet = Fleet(running, running, hold="tasks end after SIGTERM", hold_yields=True)
+    return seen(jobs, busy_ones, idle_ones, fleet=fleet)
+
+
+def test_an_emergency_is_when_jobs_have_waited_for_so_long_with_nobody_idle() -> None:
+    target = Target(emergency_after=60)
+    decisions = follow(
+        target,
+        (0, draining(2, 1)),
+        (59, draining(2, 1)),
+        (60, draining(2, 1)),
+        (61, draining(2, 1, 1)),
+        (62, draining(2, 1)),
+        (100, draining(2, 1)),
+    )
+    assert [one.urgent for one in decisions] == [False, False, True, False, False, False]
+    assert decisions[2].replicas == 3
+    assert decisions[2].action == "up"
+    assert "emergency: jobs have waited for 60 s" in decisions[2].reason
+
+
+def test_an_emergency_adds_and_never_takes_away() -> None:
+    (*_, last) = follow(
+        Target(emergency_after=60, max_workers=2), (0, draining(2, 2)), (90, draining(2, 2))
+    )
+    assert (last.action, last.urgent, last.bound) == ("hold", False, "orchestrator")

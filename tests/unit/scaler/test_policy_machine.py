@@ -39,14 +39,24 @@ def targets(draw: st.DrawFn) -> Target:
         max_added_per_minute=draw(st.none() | st.integers(1, 10)),
         max_removed_per_minute=draw(st.none() | st.integers(1, 10)),
         fallback_after=20.0,
+        emergency_after=draw(st.none() | st.floats(1.0, 120.0)),
     )
 
 
 @st.composite
-def observations(draw: st.DrawFn, blind: bool | None = None) -> Observation:
+def observations(draw: st.DrawFn, blind: bool | None = None, troubled: bool = False) -> Observation:
     busy, idle, starting = draw(COUNTS), draw(COUNTS), draw(st.integers(0, 10))
-    running = busy + idle + starting
-    fleet = Fleet(running, running, starting)
+    unhealthy = draw(st.integers(0, 3)) if troubled else 0
+    running = busy + idle + starting + unhealthy
+    hold = draw(st.sampled_from([None, None, None, "a drain", "a roll-out"])) if troubled else None
+    fleet = Fleet(
+        running,
+        running,
+        starting,
+        unhealthy=unhealthy,
+        hold=hold,
+        hold_yields=hold == "a drain",
+    )
     optional = st.one_of(st.just(UNKNOWN), st.floats(0.0, 50.0).map(known))
     waiting: Signal = known(draw(st.integers(0, 200)))
     in_flight: Signal = known(busy)
@@ -83,7 +93,7 @@ class Decisions(RuleBasedStateMachine):
         self.previous: int | None = None
         self.busy = 0
 
-    @rule(seen=observations(), after=SECONDS)
+    @rule(seen=observations(troubled=True), after=SECONDS)
     def tick(self, seen: Observation, after: float) -> None:
         self.now += after
         decision, self.memory = decide(seen, self.memory, self.target, self.now)
@@ -100,7 +110,7 @@ class Decisions(RuleBasedStateMachine):
         assert seen.fleet is not None
         if isinstance(seen.busy, Known):
             self.busy = int(seen.busy.value)
-        standing = min(self.busy, seen.fleet.running)
+        standing = min(self.busy, seen.fleet.running - seen.fleet.unhealthy)
         assert decision.replicas >= standing, "never below busy"
         assert decision.replicas >= self.target.min_workers
         needed = [seen.waiting]
@@ -111,8 +121,15 @@ class Decisions(RuleBasedStateMachine):
             assert decision.action == "hold"
             if self.previous is not None:
                 assert decision.replicas >= self.previous, "never down on unknown"
+        elif seen.fleet.hold is not None and not decision.urgent:
+            assert decision.retire == 0
+            assert decision.action == "hold"
         else:
             assert decision.replicas <= max(self.target.max_workers, standing)
+            if decision.urgent:
+                assert seen.fleet.hold_yields, "a roll-out gives way to no emergency"
+                assert self.target.emergency_after is not None
+                assert decision.action == "up"
             if isinstance(seen.idle, Known):
                 assert 0 <= decision.retire <= seen.idle.value
             if decision.retire:
@@ -155,7 +172,7 @@ def test_a_constant_input_settles(
         now += 5.0
         _, memory = decide(observation, memory, target, now)
     numbers = []
-    for _ in range(400):
+    for _ in range(600):  # the slowest rate limit takes half an hour
         now += 5.0
         decision, memory = decide(seen, memory, target, now)
         numbers.append(decision.replicas)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from common.ledger import LedgerError
 from scaler.controller import Controller
 from scaler.decision import Memory
 from scaler.history import History
 from scaler.metrics import ScalerMetrics
-from scaler.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.observation import Fleet, Known, Observation, Obstacle, Signal, Unknown
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.promql import Prometheus
 from scaler.signals import Signals
@@ -31,6 +33,8 @@ class World(Signals, Orchestrator):
         self.states: dict[str, str] = {"w0": "idle"}
         self.blind = False
         self.hold: str | None = None
+        self.hold_yields = False
+        self.obstacle: Obstacle | None = None
         self.fleet_error = ""
         self.ledger_down = False
         self.started = 1
@@ -68,7 +72,19 @@ class World(Signals, Orchestrator):
             raise OrchestratorError(self.fleet_error)
         states = list(self.states.values())
         running = len(states) - states.count("draining")
-        return Fleet(running, running, draining=states.count("draining"), hold=self.hold)
+        return Fleet(
+            running,
+            running,
+            draining=states.count("draining"),
+            unhealthy=states.count("unhealthy"),
+            hold=self.hold,
+            hold_yields=self.hold_yields,
+            obstacle=self.obstacle and f"words of {self.obstacle}",
+            obstacle_kind=self.obstacle,
+        )
+
+    def scale_up_urgently(self, target: Target, running: int) -> str:
+        return f"urgently {self.scale_up(target, running)}"
 
     def scale_up(self, target: Target, running: int) -> str:
         while len(self.states) < running:
@@ -101,14 +117,14 @@ def world() -> World:
 
 
 @pytest.fixture
-def make(world: World, tmp_path: Path) -> Iterator[Callable[[], Controller]]:
+def make(world: World, tmp_path: Path) -> Iterator[Callable[..., Controller]]:
     opened = []
 
-    def build() -> Controller:
+    def build(**knobs: Any) -> Controller:
         history = History(tmp_path, retention_s=3600)
         opened.append(history)
         return Controller(
-            [Target(max_workers=5)],
+            [Target(**{"max_workers": 5, **knobs})],
             signals=world,
             orchestrators={"process": world},
             ledger=world,
@@ -265,3 +281,79 @@ def test_history_keeps_the_sentence_and_the_inputs(
     (kept,) = controller.history.decisions("video-creator")
     assert kept["action"] == "up"
     assert kept["applied"] == "raised to 2"
+
+
+def test_what_stands_in_the_way_is_a_line_when_it_comes_and_when_it_goes(
+    world: World, make: Callable[..., Controller]
+) -> None:
+    controller = make()
+
+    def shown(kind: Obstacle) -> float | None:
+        labels = {"target": "video-creator", "kind": kind.value}
+        return controller.metrics.registry.get_sample_value("autoscaler_fleet_obstacle", labels)
+
+    with capture_logs() as lines:
+        cycles(controller, world, 2)
+        assert shown(Obstacle.NO_NODE) == 0
+        world.obstacle = Obstacle.NO_NODE
+        said = cycles(controller, world, 3)
+        assert shown(Obstacle.NO_NODE) == 1
+        world.obstacle = Obstacle.NO_IMAGE
+        world.hold = "a roll-out is running"
+        said += cycles(controller, world, 3)
+        assert shown(Obstacle.NO_NODE) == 0
+        assert shown(Obstacle.NO_IMAGE) == 1
+        world.obstacle = world.hold = None
+        cycles(controller, world, 3)
+    assert all("in the way: words of" in line for line in said)
+    told = [(line["event"], line["kind"]) for line in lines if "obstacle" in line["event"]]
+    assert told == [
+        ("fleet obstacle", Obstacle.NO_NODE),
+        ("fleet obstacle", Obstacle.NO_IMAGE),
+        ("fleet obstacle gone", Obstacle.NO_IMAGE),
+    ]
+    kept = [decision["applied"] for decision in controller.history.decisions("video-creator")]
+    assert any("in the way: words of no_image" in applied for applied in kept)
+
+
+def test_an_unhealthy_worker_is_replaced_and_the_surplus_goes_when_it_is_well_again(
+    world: World, make: Callable[..., Controller]
+) -> None:
+    controller = make()
+    world.states = {"w0": "unhealthy"}
+    said = cycles(controller, world, 3)
+    assert "1 unhealthy and no capacity, 1 run in their place" in said[0]
+    assert world.states == {"w0": "unhealthy", "w1": "idle"}
+    world.states["w0"] = "idle"
+    said = cycles(controller, world, 60)
+    assert any("asked to leave" in line for line in said)
+
+
+def test_in_an_emergency_workers_come_although_others_finish_after_sigterm(
+    world: World, make: Callable[..., Controller]
+) -> None:
+    controller = make(emergency_after=30)
+    world.states = {"w0": "busy"}
+    world.hold, world.hold_yields = "1 tasks finish their jobs after SIGTERM", True
+    world.waiting = 2
+    said = cycles(controller, world, 30)
+    assert all("urgently" not in line for line in said)
+    assert len(world.states) == 1
+    (last,) = cycles(controller, world, 1)
+    assert "emergency: jobs have waited for 30 s and no worker is idle" in last
+    assert "although 1 tasks finish their jobs after SIGTERM" in last
+    assert "urgently raised to 3" in last
+    assert len(world.states) == 3
+
+
+@pytest.mark.parametrize("knobs", [{}, {"emergency_after": 30}])
+def test_no_emergency_without_the_setting_and_none_that_breaks_a_rollout(
+    world: World, make: Callable[..., Controller], knobs: dict[str, Any]
+) -> None:
+    controller = make(**knobs)
+    world.states = {"w0": "busy"}
+    world.hold, world.hold_yields = "a hold", not knobs
+    world.waiting = 2
+    said = cycles(controller, world, 90)
+    assert all("a hold" in line and "emergency" not in line for line in said)
+    assert len(world.states) == 1

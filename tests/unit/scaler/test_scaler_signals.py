@@ -10,7 +10,7 @@ from promql_parser import parse
 
 from scaler.observation import Known, Signal, Unknown
 from scaler.promql import Prometheus, PrometheusError, Sample
-from scaler.signals import Signals, _combined, one_number, questions
+from scaler.signals import Signals, _combined, one_number, questions, stuck_query
 from scaler.targets import Target
 
 TARGET = Target(queue='odd "queue"\\')
@@ -40,6 +40,7 @@ def test_every_query_is_sound_promql() -> None:
     for question in asked:
         parse(question.query)
     parse(_combined(asked))
+    parse(stuck_query(TARGET))
 
 
 def test_a_fresh_number_is_known_with_its_age_and_query() -> None:
@@ -94,3 +95,19 @@ def test_an_operators_own_query_is_asked_as_it_is() -> None:
 def test_one_number_wants_exactly_one() -> None:
     assert one_number([Sample({}, 2.0)], "q") == Known(2.0, 0.0, "q")
     assert isinstance(one_number([], "q"), Unknown)
+
+
+def test_only_an_unhealthy_worker_is_stuck_and_only_if_prometheus_says_so() -> None:
+    def workers(*stuck: str, away: bool = False) -> dict[str, bool]:
+        def answer(query: str) -> list[Sample]:
+            if query != stuck_query(TARGET):
+                states = {"a": "unhealthy", "b": "unhealthy", "c": "idle"}
+                return [Sample({"worker": w, "state": state}, 1.0) for w, state in states.items()]
+            if away:
+                raise PrometheusError("away")
+            return [Sample({"worker": name}, 1.0) for name in stuck]
+
+        return {w.id: w.stuck for w in Signals(Canned(answer)).workers(TARGET) or []}
+
+    assert workers("a", "c", "gone") == {"a": True, "b": False, "c": False}
+    assert workers("a", away=True) == {"a": False, "b": False, "c": False}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from scaler.observation import Obstacle
 from scaler.orchestrators.swarm_engine import with_replicas
 from scaler.orchestrators.swarm_order import Task
 from scaler.orchestrators.swarm_state import (
@@ -103,6 +104,15 @@ def test_a_task_after_sigterm_holds_unless_its_node_is_lost() -> None:
     assert look(service(), tasks, down=["n1"]).hold is None
 
 
+def test_in_an_emergency_only_such_a_task_gives_way() -> None:
+    tasks = [raw(1, "running", "remove")]
+    assert look(service(), tasks).hold_yields
+    assert not look(service(), []).hold_yields
+    rolling = look(service(UpdateStatus={"State": "updating"}), tasks)
+    assert "roll-out" in (rolling.hold or "")
+    assert not rolling.hold_yields
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -132,11 +142,24 @@ def ended(slot: int, state: str, error: str, *, at: float = NOW - 10) -> Task:
 
 def test_what_is_in_the_way_is_said_in_the_engines_words() -> None:
     pending = Task("t", 1, "", "pending", "running", NOW, "no suitable node (insufficient memory)")
-    assert obstacle([pending], NOW) == "1 pending: no suitable node (insufficient memory)"
+    assert obstacle([pending], NOW) == (
+        Obstacle.NO_NODE,
+        "1 pending: no suitable node (insufficient memory)",
+    )
     crashes = [ended(1, "failed", "task: non-zero exit (1)", at=NOW - n) for n in (9, 6, 3)]
-    assert obstacle(crashes, NOW) == "3 tasks failed in the last 120 s: task: non-zero exit (1)"
-    rejected = [ended(n, "rejected", "No such image: x") for n in (1, 2, 3)]
-    assert "rejected in the last 120 s: No such image" in (obstacle(rejected, NOW) or "")
+    assert obstacle(crashes, NOW) == (
+        Obstacle.CRASH_LOOP,
+        "3 tasks failed in the last 120 s: task: non-zero exit (1)",
+    )
+    for words, kind in (
+        ("No such image: x", Obstacle.NO_IMAGE),
+        ("invalid mount config", Obstacle.REJECTED),
+    ):
+        rejected = [ended(n, "rejected", words) for n in (1, 2, 3)]
+        assert obstacle(rejected, NOW) == (
+            kind,
+            f"3 tasks rejected in the last 120 s: {words}",
+        )
     assert obstacle(crashes[:2], NOW) is None
     assert obstacle(crashes, NOW + 200) is None
 
