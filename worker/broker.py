@@ -57,7 +57,8 @@ class Broker:
     def __init__(self, parameters: pika.URLParameters, job_queue: str) -> None:
         self._parameters = parameters
         self._queue = job_queue
-        self.deliveries: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+        # No SimpleQueue: its get() waits for ever if a signal comes as its timeout runs out.
+        self.deliveries: queue.Queue[Delivery] = queue.Queue()
         self.consuming = threading.Event()
         """Set while the broker hands messages to this worker."""
         self.moved_at = time.monotonic()
