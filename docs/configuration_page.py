@@ -23,7 +23,7 @@ from scaler.orchestrators.process import ProcessSettings
 from scaler.orchestrators.swarm import SwarmSettings
 from scaler.pod_deletion_cost import PodDeletionCostSettings
 from scaler.run import RunSettings
-from scaler.targets import Schedule, Target
+from scaler.targets import Pool, Schedule, Target
 from scaler.web.settings import WebSettings
 from worker.settings import WorkerSettings
 
@@ -67,6 +67,7 @@ def page() -> str:
         ("`scaling:`, and each of `targets:`", _table(ScalingSection, knobs)),
         ("Only in `targets:`", _table(Target, set(), without=ScalingSection.model_fields)),
         ("One of `schedules:`", _table(Schedule, set())),
+        ("One of `pools:`", _table(Pool, set())),
         ("`worker:`, as far as the scaler reads it", _table(WorkerSection, everywhere)),
         ("The scaler's environment alone", _variables(RunSettings, WebSettings)),
         ("HTTP, of every program", _variables(HttpSettings)),

@@ -105,13 +105,13 @@ class ScalerConfig:
 
 
 def orchestrator_names() -> list[str]:
-    """The backends that can be configured: the modules beside `base`.
+    """The backends that can be configured: the modules beside `base` and `pooled`.
 
     A module `swarm_…` is part of `swarm`, no backend of its own.
     """
-    found = {module.name for module in pkgutil.iter_modules(orchestrators.__path__)} - {"base"}
+    found = {module.name for module in pkgutil.iter_modules(orchestrators.__path__)}
     parts = {name for name in found for other in found if name.startswith(f"{other}_")}
-    return sorted(found - parts)
+    return sorted(found - parts - {"base", "pooled"})
 
 
 def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> ScalerConfig:
@@ -175,7 +175,19 @@ def _targets(given: Any, scaling: ScalingSection, orchestrator: str) -> tuple[Ta
     for number, name in enumerate(names):
         if name in names[:number]:
             raise ConfigError(f"targets.{number}.name", name, "a name that no other target has")
+    _check_pools(targets)
     return targets
+
+
+def _check_pools(targets: tuple[Target, ...]) -> None:
+    """A pool's service stands for its target alone: what runs in it is told apart by its name."""
+    for number, target in enumerate(targets):
+        others = [other for other in targets if other is not target]
+        taken = {name for other in others for name in (other.name, *other.services)}
+        for place, pool in enumerate(target.pools):
+            if pool.service in taken:
+                field = f"targets.{number}.pools.{place}.service"
+                raise ConfigError(field, pool.service, "a name that no other target uses")
 
 
 def _target(number: int, entry: Any, defaults: dict[str, Any]) -> Target:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from scaler.config import ProgramSection, ScalingSection, WorkerSection, orchestrator_names
-from scaler.targets import Schedule, Target
+from scaler.targets import Pool, Schedule, Target
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -46,8 +46,9 @@ def schema() -> dict[str, Any]:
 def _of(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     made = model.model_json_schema()
     definitions.update(made.pop("$defs", {}))
-    if "Schedule" in definitions:
-        _describe(definitions["Schedule"], Schedule)
+    for part in (Schedule, Pool):
+        if part.__name__ in definitions:
+            _describe(definitions[part.__name__], part)
     _describe(made, model)
     made["additionalProperties"] = model.model_config.get("extra") == "ignore"
     return made

@@ -45,7 +45,7 @@ class Discovery:
         """Ask these backends from now on, at once, as the constructor says."""
         self._backends = dict(backends)
         self._defaults = dict(defaults)
-        self._services = {target.service for target in configured}
+        self._services = {name for target in configured for name in target.services}
         self._names = {target.name for target in configured}
         self._asked_at = float("-inf")
         self._found = {name: self._found.get(name, ()) for name in backends}

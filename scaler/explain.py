@@ -107,6 +107,7 @@ def _fleet(decision: Decision) -> str:
     if fleet.draining:
         whose = "its job ends" if fleet.draining == 1 else "their jobs end"
         parts.append(f"{_workers(fleet.draining)} leaving once {whose}")
+    parts += [", ".join(map(str, fleet.pools))] if fleet.pools else []
     said = f"{'; '.join(parts)}." if parts else ""
     if fleet.obstacle:
         said = f"{said} Workers do not start: {fleet.obstacle}.".strip()

@@ -29,6 +29,7 @@ from scaler.leader import Leader
 from scaler.metrics import ScalerMetrics
 from scaler.orchestrators import create
 from scaler.orchestrators.base import Orchestrator, WorkerSeen
+from scaler.orchestrators.pooled import Pooled
 from scaler.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.promql import Prometheus
 from scaler.recall import Recall
@@ -104,7 +105,7 @@ class _Backends:
     def of(self, config: ScalerConfig) -> dict[str, Orchestrator]:
         """All that were made so far, those of `config` among them."""
         for name in {target.orchestrator for target in config.targets} - self._made.keys():
-            self._made[name] = create(name)
+            self._made[name] = Pooled(create(name))
             self._stack.callback(self._made[name].close)
         return dict(self._made)
 

@@ -14,9 +14,13 @@ class DryRun(Orchestrator):
 
     name = "dry_run"
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:  # noqa: ARG002
-        """Count the workers that show themselves."""
-        states = [worker.state for worker in workers]
+    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+        """Count the workers that show themselves; to which pool they belong, their names tell."""
+        states = [
+            worker.state
+            for worker in workers
+            if not target.pools or target.pool_of(worker.id) == target.service
+        ]
         running = sum(state in ("starting", "idle", "busy") for state in states)
         return Fleet(
             replicas=running,

@@ -87,7 +87,7 @@ class StatusBoard:
         return TargetStatus(
             name=name,
             queue=target.queue,
-            service=target.service,
+            service=", ".join(target.services),
             orchestrator=target.orchestrator,
             verdict=verdict(cycle, memory, limits),
             queue_depth=value_of(seen.waiting) if seen else None,

@@ -154,3 +154,50 @@ def test_backends_are_the_modules_that_are_there() -> None:
     names = orchestrator_names()
     assert "base" not in names
     assert {"process", "dry_run"} <= set(names)
+
+
+POOLS = """
+scaling: {max_workers: 6}
+targets:
+  - name: videos
+    pools:
+      - {service: spot, price: 0.9, max_workers: 10, pending_after: 30}
+      - {service: reserved, price: 0.4, max_workers: 4}
+"""
+
+
+def test_pools_are_read_and_put_in_order_of_price(tmp_path: Path) -> None:
+    (target,) = load_config(written(tmp_path, POOLS), {}).targets
+    assert target.services == ("reserved", "spot")
+    assert [pool.pending_after for pool in target.cheapest_first] == [60, 30]
+    view = target.in_pool(target.cheapest_first[0])
+    assert (view.name, view.service) == ("reserved", "reserved")
+    assert (view.min_workers, view.max_workers) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes", "words"),
+    [
+        ("price: 0.4", "price: -1", "targets.videos.pools.1.price: -1"),
+        ("max_workers: 4", "max_workers: 0", "targets.videos.pools.1.max_workers: 0"),
+        ("service: spot", "service: a b", "targets.videos.pools.0.service: 'a b'"),
+        ("service: spot", "service: reserved", "reserved is named twice"),
+        ("pending_after: 30", "pending_after: 0", "targets.videos.pools.0.pending_after: 0"),
+        ("max_workers: 6", "max_workers: 15", "add up to that of the target, 15, or more; these"),
+        ("price: 0.4, ", "", "targets.videos.pools.1.price"),
+        ("price: 0.4", "price: 0.4, min_workers: 1", "targets.videos.pools.1.min_workers"),
+    ],
+)
+def test_pools_that_cannot_be_are_refused(
+    tmp_path: Path, was: str, becomes: str, words: str
+) -> None:
+    assert was in POOLS
+    with pytest.raises(ConfigError) as caught:
+        load_config(written(tmp_path, POOLS.replace(was, becomes)), {})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("other", ["{name: reserved}", "{name: other, service: spot}"])
+def test_a_pool_belongs_to_one_target(tmp_path: Path, other: str) -> None:
+    with pytest.raises(ConfigError, match=r"targets\.0\.pools\.\d\.service.*no other target"):
+        load_config(written(tmp_path, POOLS + f"  - {other}\n"), {})
