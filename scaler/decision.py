@@ -52,8 +52,14 @@ class Memory:
     """Trailing maximum of the number wanted by demand."""
     short_since: float | None = None
     """Since when jobs wait while no worker is idle or starting; None while that is not so."""
+    capped_at: float | None = None
+    """When demand last exceeded the maximum."""
+    capped_again: bool = False
+    """Whether that was not long after it had done so before."""
     capped_until: float | None = None
-    """Until when the maximum is kept because demand exceeded it."""
+    """Until when the maximum is kept that demand exceeds again and again."""
+    capped_high: int = 0
+    """That maximum."""
     highs: Window = ()
     lows: Window = ()
     """Trailing maxima of the target and of its negative over a minute, for the rate limits."""

@@ -116,13 +116,16 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
     tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
     age = max(waiting.age_s, in_flight.age_s)
     horizon = startup_of(observation, target) + tick + age
-    wanted = ceil(
-        demand + headroom(observation, target, horizon) - relief(observation, target, horizon)
-    )
+    high = bounds(target, now).high
+    # The nearer the maximum, the sooner somebody waits for whoever ends a job.
+    spare = max(0.0, 1.0 - demand / high) if high else 0.0
+    saved = spare * relief(observation, target, horizon)
+    wanted = ceil(demand + headroom(observation, target, horizon) - saved)
     if memory.at is None and not memory.wanted and observation.fleet is not None:
         # With nothing remembered, the fleet that is found may have been needed a moment ago.
         wanted = max(wanted, observation.fleet.running - observation.fleet.unhealthy)
-    capped = wanted > bounds(target, now).high
+    if wanted > high:
+        memory = _capped(memory, target, high, now, horizon)
     hours = memory.hours.add(now, demand)
     same_hour = hours.last == memory.hours.last
     return replace(
@@ -130,10 +133,20 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
         busy=known_busy,
         short_since=_short_since(observation, memory, now),
         wanted=push(memory.wanted, now, wanted, keep_idle_for(horizon)),
-        capped_until=now + keep_capped_for(target, horizon) if capped else memory.capped_until,
         hours=hours,
         outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
     )
+
+
+def _capped(memory: Memory, target: Target, high: int, now: float, horizon_s: float) -> Memory:
+    """`memory` with the maximum `high` exceeded at `now`: kept from the second time on."""
+    before, again = memory.capped_at, memory.capped_again
+    if before is None or now - before > horizon_s:
+        again = before is not None and now - before <= _LOOK_BACK_S
+    memory = replace(memory, capped_at=now, capped_again=again)
+    if not again:
+        return memory
+    return replace(memory, capped_until=now + keep_capped_for(target, horizon_s), capped_high=high)
 
 
 def _short_since(observation: Observation, memory: Memory, now: float) -> float | None:
@@ -199,11 +212,11 @@ def keep_idle_for(horizon_s: float) -> float:
 
 
 def keep_capped_for(target: Target, horizon_s: float) -> float:
-    """Seconds for which the maximum is kept once demand has exceeded it: (1 + w)·h, to 10 min.
+    """Seconds for which the maximum is kept that demand keeps exceeding: (1 + w)·h, to 10 min.
 
     What the maximum cuts off can't be bought later, so the next burst waits for each worker
-    that has to be started anew: a restart costs h paid and w·h waited. Bursts further apart
-    than arrivals are looked back at count as new.
+    that has to be started anew: a restart costs h paid and w·h waited. Once exceeded says
+    nothing of a next burst; again within the time that arrivals are looked back at does.
     """
     return min((1.0 + target.weights.wait) * horizon_s, _LOOK_BACK_S)
 
@@ -249,9 +262,10 @@ def _wanted(case: _Case, high: int) -> tuple[int, Proposals]:
         return number, (("query / per worker", number),)
     wanted = memory.wanted[0][1]
     proposals: Proposals = (("wanted now", memory.wanted[-1][1]), ("wanted lately", wanted))
-    if memory.capped_until is not None and now <= memory.capped_until and wanted < high:
-        wanted = high
-        proposals = (*proposals, ("kept after the maximum was short", high))
+    kept = min(memory.capped_high, high)
+    if memory.capped_until is not None and now <= memory.capped_until and wanted < kept:
+        wanted = kept
+        proposals = (*proposals, ("kept after the maximum was short", kept))
     outlook = memory.outlook
     if target.forecast and outlook is not None and outlook.trusted:
         floor = int(outlook.expected or 0.0)

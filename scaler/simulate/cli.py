@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from common.errors import ConfigError
+from common.errors import ConfigError, InvalidInputError
 from scaler.targets import Priority
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _refusals() -> Iterator[None]:
 
     try:
         yield
-    except ConfigError as error:
+    except InvalidInputError as error:
         sys.stderr.write(f"invalid: {error}\n")
         raise typer.Exit(2) from None
     except PrometheusError as error:

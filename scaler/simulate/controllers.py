@@ -145,8 +145,12 @@ class Keda:
 
 
 class Fixed:
-    """A fleet of constant size."""
+    """A fleet of constant size, which has to be started like any other."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
 
     def step(self, world: World) -> int:
-        """Nothing."""
-        return world.running
+        """Start what is missing: all of it at first, later nothing."""
+        world.start(max(0, self._size - world.running))
+        return self._size

@@ -78,7 +78,7 @@ def plan(
 
 def fixed(size: int) -> Policy:
     """A fleet that is never scaled."""
-    return Policy("fixed", f"{size} workers", 60.0, size=size)
+    return Policy("fixed", f"{size} workers", TICK_S, size=size)
 
 
 def all_ours(arena: Arena) -> list[Policy]:

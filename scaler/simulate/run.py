@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from common.errors import InvalidInputError
 from scaler.simulate.bound import AlwaysOn, always_on, clairvoyant_cost
 from scaler.simulate.controllers import Controller, Fixed, Keda, KedaSettings, Ours, Plan
 from scaler.simulate.score import Score, score
-from scaler.simulate.trace import Floats, Trace
+from scaler.simulate.trace import DAY_S, Floats, Trace
 from scaler.simulate.view import View, ViewSettings
 from scaler.simulate.world import World, WorldSettings
 from scaler.targets import Rule, Target
@@ -20,6 +21,8 @@ Progress = Callable[[float], None]
 """Called now and then with the share that is done."""
 
 _PROGRESS_TICKS = 2000
+# A year and a half at 5 s.
+_MOST_TICKS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +89,13 @@ def run(
     timeline: Timeline | None = None,
     progress: Progress = lambda _: None,
 ) -> Score:
-    """Replay the trace under `policy`. The seed sets the ticks' phase and all chance."""
+    """Replay the trace under `policy`. The seed sets the ticks' phase and all chance.
+
+    Every policy begins with the minimum; what it has beyond that it starts and pays for.
+    """
     ticks = _ticks(given, policy, seed)
     seen = ViewSettings(tick_s=policy.tick_s) if view is None else view
-    workers = policy.size if policy.kind == "fixed" else given.minimum
+    workers = min(given.minimum, policy.size) if policy.kind == "fixed" else given.minimum
     world = World(given.trace, workers, given.world, seed)
     controller = _controller(given, policy, seen, ticks, seed)
     moves: list[int] = []
@@ -118,6 +124,12 @@ def _ticks(given: Arena, policy: Policy, seed: int) -> Floats:
     phase = random.Random(seed).random() * policy.tick_s
     # Room for a policy that lags behind; after the last arrival all statistics are those of 0.
     end = given.pool.horizon_s + 3600
+    if end > _MOST_TICKS * policy.tick_s:
+        raise InvalidInputError(
+            "trace",
+            f"{end / DAY_S:.0f} days",
+            f"at most {_MOST_TICKS:,} looks of {policy.tick_s:g} s",
+        )
     return np.arange(phase, end, policy.tick_s)
 
 
@@ -127,7 +139,7 @@ def _controller(
     if policy.kind == "keda" and policy.keda is not None:
         return Keda(policy.keda)
     if policy.kind == "fixed":
-        return Fixed()
+        return Fixed(policy.size)
     eyes = View(given.trace, view, given.world.startup_s, ticks, seed)
     if policy.target.policy is Rule.PLAN:
         return Plan(policy.target, eyes, policy.grace_s)

@@ -6,21 +6,25 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import ConfigError, InvalidInputError, shorten
+from common.errors import ConfigError, InvalidInputError
 
 Floats = NDArray[np.float64]
 
 HEADER = ("arrival_s", "duration_s")
 MAX_JOBS = 5_000_000
 DAY_S = 86_400.0
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +60,27 @@ def read_csv(path: Path) -> Trace:
     """
     try:
         with _open(path) as lines:
-            rows = list(_rows(path, lines))
-    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
+            table = np.fromiter(chain.from_iterable(_rows(path, lines)), np.float64).reshape(-1, 2)
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
         raise ConfigError("trace", str(path), f"a readable CSV or gzip file ({error})") from error
-    if not rows:
+    if not len(table):
         raise ConfigError("trace", str(path), "at least one job")
-    table = np.array(rows, dtype=np.float64)
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     return trace_of(name, table[:, 0], table[:, 1])
 
 
-def _open(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    return path.open("r", encoding="utf-8", newline="")
+@contextmanager
+def _open(path: Path) -> Iterator[TextIO]:
+    """The file's text; what is packed shows by its first bytes, whatever its name."""
+    with path.open("rb") as raw:
+        packed = raw.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
+        unpacked = gzip.GzipFile(fileobj=raw) if packed else raw
+        # Spreadsheets put a mark of the byte order before the header.
+        with TextIOWrapper(unpacked, encoding="utf-8-sig", newline="") as text:
+            yield text
 
 
-def _rows(path: Path, lines: Iterator[str]) -> Iterator[tuple[float, float]]:
+def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[float, float]]:
     reader = csv.reader(lines)
     header = tuple(next(reader, ()))
     if header != HEADER:
@@ -99,7 +107,7 @@ def _number(where: str, text: str) -> float:
     except ValueError:
         raise ConfigError(where, text, "a number of seconds") from None
     if not math.isfinite(value) or value < 0:
-        raise ConfigError(where, shorten(text), "a finite number of seconds from 0 up")
+        raise ConfigError(where, text, "a finite number of seconds from 0 up")
     return value
 
 

@@ -16,6 +16,8 @@ _BIN_S = 60.0
 _BINS = 10
 _LEAST_BINS = 5
 _HOUR_S = 3600.0
+# Ticks whose statistics are worked out at once; memory is what limits it.
+_CHUNK = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,7 @@ class View:
         """`ticks` are the times at which it will be asked."""
         seen = ticks - settings.data_age_s
         rate, dispersion = arrival_statistics(trace.arrivals, seen, settings.recorded_s)
-        self._rates = rate.tolist()
-        self._dispersions = dispersion.tolist()
+        self._rates, self._dispersions = rate, dispersion
         self._settings = settings
         self._rng = random.Random(seed)
         self._startup = Known(startup_s, settings.data_age_s, "")
@@ -73,8 +74,8 @@ class View:
             in_flight=in_flight,
             busy=in_flight,
             idle=self._known(idle),
-            arrival_rate=Known(self._rates[tick], age, ""),
-            burstiness=Known(self._dispersions[tick], age, ""),
+            arrival_rate=Known(float(self._rates[tick]), age, ""),
+            burstiness=Known(float(self._dispersions[tick]), age, ""),
             mean_duration=self._mean_duration(world),
             startup=self._startup,
             fleet=fleet,
@@ -130,6 +131,15 @@ def arrival_statistics(
     As the recording rules have them: the dispersion is variance over mean of the counts per
     minute of the last ten, 1 while fewer than five of them are recorded or nothing arrived.
     """
+    parts = [
+        _statistics(arrivals, at[begin : begin + _CHUNK], recorded_s)
+        for begin in range(0, len(at), _CHUNK)
+    ]
+    rates, dispersions = zip(*parts, strict=True)
+    return np.concatenate(rates), np.concatenate(dispersions)
+
+
+def _statistics(arrivals: Floats, at: Floats, recorded_s: float) -> tuple[Floats, Floats]:
     edges = [np.searchsorted(arrivals, at - _BIN_S * back, "right") for back in range(_BINS + 1)]
     rate5 = (edges[0] - edges[5]) / (5 * _BIN_S)
     rate10 = (edges[0] - edges[_BINS]) / (_BINS * _BIN_S)

@@ -87,11 +87,29 @@ def test_the_sentence_has_the_numbers_and_the_limit() -> None:
     )
 
 
-def test_a_maximum_that_was_too_low_is_kept_for_longer() -> None:
-    steps = [(0, seen(11, 1)), (45, seen(0, 2, 8)), (130, seen(0, 2, 8))]
+def test_a_maximum_that_is_too_low_again_is_kept_for_longer() -> None:
+    burst, quiet = seen(11, 1), seen(0, 2, 8)
+    steps = [(0, burst), (45, quiet), (300, burst), (301, burst), (345, quiet), (430, quiet)]
     decisions = follow(Target(max_workers=10), *steps)
-    assert [decision.replicas for decision in decisions] == [10, 10, 2]
-    assert "kept after the maximum was short 10" in decisions[1].reason
+    assert [decision.replicas for decision in decisions] == [10, 2, 10, 10, 10, 2]
+    assert "kept after the maximum was short 10" in decisions[4].reason
+
+
+def test_bursts_far_apart_do_not_keep_the_maximum() -> None:
+    burst = ((0, seen(11, 1)), (1, seen(0, 2, 8)), (45, seen(0, 2, 8)))
+    steps = [(at + after, load) for at in (0, 700, 1400) for after, load in burst]
+    decisions = follow(Target(max_workers=10), *steps)
+    assert [decision.replicas for decision in decisions] == [10, 10, 2] * 3
+
+
+def test_what_is_kept_is_the_maximum_that_was_too_low() -> None:
+    """A schedule's, say; the higher one after it was never short."""
+    # T0 is 22:13:20.
+    night = Schedule(name="night", start="0 22 * * *", end="15 22 * * *", max_workers=3)
+    steps = [(0, seen(8, 1)), (90, seen(8, 1)), (150, seen(0, 2, 1))]
+    decisions = follow(Target(max_workers=10, schedules=(night,)), *steps)
+    assert [decision.replicas for decision in decisions] == [3, 3, 3]
+    assert "kept after the maximum was short 3" in decisions[2].reason
 
 
 def test_a_found_fleet_is_not_dropped_at_once() -> None:

@@ -16,10 +16,14 @@ from scaler.simulate.past import draw, seconds, trace_from
 from scaler.simulate.trace import GENERATORS, Load, read_csv
 
 
+@pytest.mark.parametrize("name", ["jobs.csv.gz", "jobs.csv"])
 @pytest.mark.parametrize("packed", [True, False])
-def test_a_trace_is_read_plain_or_packed(tmp_path: Path, packed: bool) -> None:
-    content = b"arrival_s,duration_s\n5,30\n5,60.5\n17,1\n"
-    path = tmp_path / ("jobs.csv.gz" if packed else "jobs.csv")
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_trace_is_read_plain_or_packed(
+    tmp_path: Path, name: str, packed: bool, mark: bytes
+) -> None:
+    content = mark + b"arrival_s,duration_s\n5,30\n5,60.5\n17,1\n"
+    path = tmp_path / name
     path.write_bytes(gzip.compress(content) if packed else content)
     trace = read_csv(path)
     assert trace.name == "jobs"
@@ -37,6 +41,10 @@ def test_a_trace_is_read_plain_or_packed(tmp_path: Path, packed: bool) -> None:
         ("arrival_s,duration_s\n1,x\n", "line 2", "a number of seconds"),
         ("arrival_s,duration_s\n1,nan\n", "line 2", "a finite number of seconds"),
         ("arrival_s,duration_s\n-1,4\n", "line 2", "a finite number of seconds"),
+        ("0,10\n5,10\n", "line 1", "the header arrival_s,duration_s"),
+        ("arrival_s,duration_s\n0,10\n\n5,10\n", "line 3", "two numbers"),
+        ("arrival_s,duration_s\n0,10,1\n", "line 2", "two numbers"),
+        ("arrival_s,duration_s\n0," + "9" * 200_000, "trace", "a readable CSV"),
         ("arrival_s,duration_s\n1,0\n", "line 2", "a duration above 0"),
         ("arrival_s,duration_s\n5,1\n4,1\n", "line 3", "an arrival not before the last one, 5"),
     ],

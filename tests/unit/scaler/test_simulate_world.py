@@ -121,11 +121,16 @@ def test_the_target_never_falls_in_an_outage() -> None:
     assert inside == sorted(inside)
 
 
-def test_a_fixed_fleet_of_the_maximum_waits_for_nothing() -> None:
+def test_a_fixed_fleet_of_the_maximum_waits_for_its_own_start_alone() -> None:
     given_arena = small()
-    score = run(given_arena, peers.fixed(50))
-    assert (score.wait_mean_s, score.killed) == (0.0, 0)
-    assert score.paid_c0 > 1
+    line = Timeline()
+    fixed = run(given_arena, peers.fixed(50), timeline=line)
+    begun = [total for at, total in zip(line.at, line.total, strict=True) if at > peers.TICK_S]
+    assert set(begun) == {50}
+    late = given_arena.world.startup_s + peers.TICK_S
+    assert all(n == 0 for at, n in zip(line.at, line.waiting, strict=True) if at > late)
+    assert (fixed.wait_p50_s, fixed.killed) == (0.0, 0)
+    assert fixed.paid_c0 > 1
 
 
 def test_what_is_seen_is_as_old_as_it_is_said_to_be() -> None:
