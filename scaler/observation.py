@@ -96,6 +96,8 @@ class Fleet:
     """Which kind that is; None where there is no obstacle."""
     pending: int = 0
     """Those of `running` that have no place to run yet: no node, or an image still to come."""
+    most: int | None = None
+    """What the orchestrator itself limits it to; None where it has no limit of its own."""
     pools: tuple[PoolFleet, ...] = ()
     """Its parts, cheapest first, where the target has pools."""
 

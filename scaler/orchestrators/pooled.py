@@ -31,12 +31,12 @@ class _Seen:
 
     def place(self, *, urgent: bool = False) -> Place:
         """As `split` takes it; in an emergency, also where the hold yields."""
-        fleet = self.fleet
+        fleet, own = self.fleet, self.pool.max_workers
         held = fleet.hold is not None and not (urgent and fleet.hold_yields)
         lost = fleet.running - self.patience.counted if self.patience.given_up else 0
         return Place(
             running=fleet.running,
-            most=self.pool.max_workers,
+            most=own if fleet.most is None else min(own, fleet.most),
             lost=lost,
             leaving=fleet.draining,
             open=not held and not self.patience.given_up,

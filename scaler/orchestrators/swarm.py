@@ -91,6 +91,7 @@ class Swarm(Orchestrator):
                 not slot.running and state != "draining"
                 for slot, state in zip(live, said, strict=True)
             ),
+            most=_bounds(seen)[1],
         )
 
     def scale_up(self, target: Target, running: int) -> str:
@@ -98,7 +99,7 @@ class Swarm(Orchestrator):
         return self._scale_up(target, running, urgent=False)
 
     def scale_up_urgently(self, target: Target, running: int) -> str:
-        """The same while tasks end after SIGTERM: Swarm forgets those, and signals them again."""
+        """The same while tasks end after SIGTERM; see docs/adr/0066 for what becomes of those."""
         return self._scale_up(target, running, urgent=True)
 
     def _scale_up(self, target: Target, running: int, *, urgent: bool) -> str:
@@ -108,8 +109,7 @@ class Swarm(Orchestrator):
             slots = seen.slots
             leaving = sum(slot.task in draining and not slot.dead for slot in slots)
             # Those on their way out are replaced at once, but never above the label's maximum.
-            _, most = bounds_of(seen.labels, {"min": 0, "max": MAX_REPLICAS})
-            wanted = seen.dead + min(running + leaving, most)
+            wanted = seen.dead + min(running + leaving, _bounds(seen)[1])
             if wanted <= seen.replicas:
                 return f"{seen.name} already has {seen.replicas} replicas"
             try:
@@ -135,9 +135,9 @@ class Swarm(Orchestrator):
     def settle(self, target: Target) -> str | None:
         """Lower the count by one if exactly a dead slot goes with it."""
         seen = self._engine.view(target.service)
-        if seen.hold or not _consistent(seen) or seen.replicas <= target.min_workers:
+        if seen.hold or not _consistent(seen) or not safe_to_lower(seen.slots):
             return None
-        if not safe_to_lower(seen.slots):
+        if seen.replicas <= max(target.min_workers, _bounds(seen)[0]):
             return None
         try:
             self._engine.set_replicas(seen, seen.replicas - 1)
@@ -159,3 +159,11 @@ class Swarm(Orchestrator):
 def _consistent(seen: ServiceView) -> bool:
     """Whether Swarm has caught up with the count, so that its next step can be foretold."""
     return len(seen.slots) == seen.replicas
+
+
+def _bounds(seen: ServiceView) -> tuple[int, int]:
+    """What the service's labels allow."""
+    try:
+        return bounds_of(seen.labels, {"min": 0, "max": MAX_REPLICAS})
+    except ValueError as error:
+        raise OrchestratorError(f"{seen.name}: {error}") from error

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 TARGET = Target(
     max_workers=8,
     pools=(
-        Pool(service="reserved", price=1, max_workers=3, pending_after=60),
+        Pool(service="reserved", price=1, max_workers=5, pending_after=60),
         Pool(service="spot", price=3, max_workers=5),
     ),
 )
@@ -81,7 +81,8 @@ def gateway(crew: Crew) -> Iterator[GatewayEngine]:
 def test_what_finds_no_node_spills_over_and_the_dear_are_given_back_first(
     crew: Crew, gateway: GatewayEngine
 ) -> None:
-    crew.create("reserved", 0, *_LABELS, "--constraint", "node.labels.reserved==yes")
+    limits = ("--label", "autoscaler.max=3", "--constraint", "node.labels.reserved==yes")
+    crew.create("reserved", 0, *_LABELS, *limits)
     crew.create("spot", 0, *_LABELS)
     pools = Pools(crew, gateway)
     assert pools.fleet().running == 0

@@ -41,6 +41,7 @@ class Services(Signals, Orchestrator):
         self.places = {"reserved": 99, "spot": 99, "video-creator": 99}
         self.holds: dict[str, str] = {}
         self.refuses: set[str] = set()
+        self.limits: dict[str, int] = {}
         self.states: dict[str, dict[str, str]] = {name: {} for name in self.places}
         self._numbers = count()
 
@@ -95,6 +96,7 @@ class Services(Signals, Orchestrator):
             draining=states.count("draining"),
             pending=states.count("pending"),
             hold=self.holds.get(target.service),
+            most=self.limits.get(target.service),
         )
 
     def scale_up(self, target: Target, running: int) -> str:
@@ -223,6 +225,12 @@ def test_a_pool_that_refuses_is_passed_over(services: Services, pooled: Pooled) 
     services.refuses = {"reserved", "spot"}
     with pytest.raises(OrchestratorError, match="reserved: refused; spot: refused"):
         raised(services, pooled, 4)
+
+
+def test_the_orchestrators_own_limit_holds_too(services: Services, pooled: Pooled) -> None:
+    services.limits = {"reserved": 2, "spot": 99}
+    raised(services, pooled, 9)
+    assert counts(services) == (2, 6)
 
 
 def test_a_held_pool_is_left_alone_and_the_others_go_on(services: Services, pooled: Pooled) -> None:
