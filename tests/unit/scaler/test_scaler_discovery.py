@@ -9,7 +9,7 @@ from scaler.discovery import Discovery
 from scaler.errors import OrchestratorError
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.swarm_state import ServiceView, offer_of
-from scaler.targets import Target
+from scaler.targets import Pool, Target
 
 
 class Backend(DryRun):
@@ -88,3 +88,10 @@ def test_labels_that_cannot_be_used_make_no_target() -> None:
         {"name": "good", "service": "good"},
     ]
     assert [target.name for target in discovery(backend)()] == ["good"]
+
+
+def test_a_pool_of_a_configured_target_is_no_target_of_its_own() -> None:
+    backend = Backend()
+    backend.offers = [offer_of(labelled(enable="true", queue="edit"))]
+    pools = (Pool(service="reels_editor", price=1, max_workers=10),)
+    assert discovery(backend, Target(name="videos", pools=pools))() == []

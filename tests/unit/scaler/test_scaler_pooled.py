@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from scaler.decision import Decision, Memory
 from scaler.explain import explain
 from scaler.history import History
 from scaler.metrics import ScalerMetrics
-from scaler.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.observation import Fleet, Known, Observation, PoolFleet, Signal, Unknown
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.pooled import Pooled
 from scaler.promql import Prometheus
+from scaler.schedule import bounds
 from scaler.signals import Signals
 from scaler.targets import Pool, Target
 
@@ -40,7 +42,9 @@ class Services(Signals, Orchestrator):
         self.waiting = 0
         self.places = {"reserved": 99, "spot": 99, "video-creator": 99}
         self.holds: dict[str, str] = {}
+        self.yields: set[str] = set()
         self.refuses: set[str] = set()
+        self.settles: dict[str, str] = {}
         self.limits: dict[str, int] = {}
         self.states: dict[str, dict[str, str]] = {name: {} for name in self.places}
         self._numbers = count()
@@ -96,8 +100,12 @@ class Services(Signals, Orchestrator):
             draining=states.count("draining"),
             pending=states.count("pending"),
             hold=self.holds.get(target.service),
+            hold_yields=target.service in self.yields,
             most=self.limits.get(target.service),
         )
+
+    def scale_up_urgently(self, target: Target, running: int) -> str:
+        return f"urgently {self.scale_up(target, running)}"
 
     def scale_up(self, target: Target, running: int) -> str:
         if target.service in self.refuses:
@@ -115,7 +123,9 @@ class Services(Signals, Orchestrator):
         return [worker for worker in idle if worker.id in self.states[target.service]][:count]
 
     def settle(self, target: Target) -> str | None:
-        return None
+        if target.service in self.refuses:
+            raise OrchestratorError("refused")
+        return self.settles.get(target.service)
 
     # Ledger
 
@@ -248,6 +258,28 @@ def test_a_held_pool_is_left_alone_and_the_others_go_on(services: Services, pool
     assert held == "reserved: a rollback is running; spot: a roll-out is running"
 
 
+def test_in_an_emergency_the_pools_whose_hold_yields_are_filled(
+    services: Services, pooled: Pooled
+) -> None:
+    services.holds = {"reserved": "a roll-out is running", "spot": "1 tasks finish their jobs"}
+    services.yields = {"spot"}
+    assert look(services, pooled).hold_yields
+    assert pooled.scale_up_urgently(TARGET, 2).endswith("urgently spot: 0 -> 2")
+    assert counts(services) == (0, 2)
+
+
+def test_every_pool_is_settled_even_where_another_cannot_be(
+    services: Services, pooled: Pooled
+) -> None:
+    look(services, pooled)
+    assert pooled.settle(TARGET) is None
+    services.settles = {"reserved": "reserved: 2 -> 1", "spot": "spot: 3 -> 2"}
+    assert pooled.settle(TARGET) == "reserved: 2 -> 1; spot: 3 -> 2"
+    services.refuses = {"reserved"}
+    with pytest.raises(OrchestratorError, match="reserved: refused; spot: 3 -> 2"):
+        pooled.settle(TARGET)
+
+
 def test_whatever_happens_no_maximum_is_passed_and_only_idle_ones_leave(
     services: Services, pooled: Pooled
 ) -> None:
@@ -343,6 +375,12 @@ def test_the_loop_spills_over_gives_back_the_dear_and_says_so(
     metrics = generate_latest(controller.metrics.registry).decode()
     line = 'autoscaler_pool_replicas{pool="spot",state="running",target="video-creator"} 3.0'
     assert line in metrics
+    fleet = Fleet(4, 4, pools=(PoolFleet("reserved", 4),))
+    less = replace(latest.decision, observation=replace(services.observe(TARGET), fleet=fleet))
+    controller.metrics.decided(less, bounds(TARGET, services.now), TARGET.queue)
+    metrics = generate_latest(controller.metrics.registry).decode()
+    assert 'pool="reserved"' in metrics
+    assert 'pool="spot"' not in metrics, "a pool that is gone is not told of"
     services.waiting = 0
     services.states["reserved"] = dict.fromkeys(services.states["reserved"], "busy")
     while services.states["spot"]:
