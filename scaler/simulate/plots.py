@@ -25,6 +25,10 @@ _COLOURS = {"ours": "#0b6e4f", "keda": "#c8553d", "plan": "#7d5ba6", "fixed": "#
 _MARKS = {"ours": "o", "keda": "s", "plan": "^", "fixed": "D"}
 _POINTS = 1500
 _NEAR_HOURS = 2.0
+_DEAREST = 2.5
+"""Costs above so many times the clairvoyant's are named, not drawn: they would squeeze the rest."""
+_SHORTEST_S = 0.01
+"""Shorter mean waits are drawn here, since a logarithmic axis has no 0."""
 
 
 def frontier(arena: Arena, kinds: Mapping[str, Sequence[Entry]], path: Path) -> None:
@@ -33,23 +37,11 @@ def frontier(arena: Arena, kinds: Mapping[str, Sequence[Entry]], path: Path) -> 
     axes = figure.subplots()
     shown = [_point(entry) for entries in kinds.values() for entry in entries]
     left = min(0.95, min(cost for cost, _ in shown) - 0.05)
-    right = min(2.5, max(cost for cost, _ in shown) + 0.1)
+    right = max([cost for cost, _ in shown if cost <= _DEAREST], default=_DEAREST) + 0.1
     for kind, entries in kinds.items():
-        points = [_point(entry) for entry in entries]
-        colour, mark = _COLOURS[kind], _MARKS[kind]
-        costs, waits = zip(*points, strict=True)
-        axes.scatter(costs, waits, s=14, color=colour, marker=mark, alpha=0.25)
-        front = undominated(points)
-        axes.plot(
-            *zip(*front, strict=True),
-            color=colour,
-            marker=mark,
-            markersize=5,
-            linewidth=2,
-            label=f"{NAMES[kind]}, best settings",
-        )
+        _settings(axes, kind, entries, right)
     axes.axvline(1.0, color="black", linestyle=":", linewidth=1)
-    floor = min(wait for cost, wait in shown if cost <= right) / 3
+    floor = min([wait for cost, wait in shown if cost <= right], default=1.0) / 3
     axes.plot(
         1.0,
         floor / 1.6,
@@ -57,25 +49,51 @@ def frontier(arena: Arena, kinds: Mapping[str, Sequence[Entry]], path: Path) -> 
         markersize=16,
         color="#e0a100",
         linestyle="none",
-        label="clairvoyant that adds no waiting (drawn at the bottom: its wait is 0)",
+        label="clairvoyant: adds no waiting (0 s, drawn at the bottom)",
     )
     axes.set_yscale("log")
-    axes.set_ylim(bottom=floor / 2)
+    axes.set_ylim(bottom=floor / 2.5)
     axes.set_xlim(left, right)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g} s"))
+    axes.yaxis.set_major_formatter(FuncFormatter(_seconds))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("cost: worker-hours paid, as a multiple of the clairvoyant's")
     axes.set_ylabel("mean wait of a job for a worker")
     axes.set_title(f"What waiting costs — lower and further left is better\n{_about(arena)}")
     axes.grid(which="both", alpha=0.2)
-    axes.legend(loc="upper right", fontsize=9)
+    figure.legend(loc="outside lower center", fontsize=9, ncols=2)
     _save(figure, path)
+
+
+def _settings(axes: Axes, kind: str, entries: Sequence[Entry], right: float) -> None:
+    """One policy's points, and what to call them."""
+    points = [_point(entry) for entry in entries]
+    colour, mark = _COLOURS[kind], _MARKS[kind]
+    costs, waits = zip(*points, strict=True)
+    axes.scatter(costs, waits, s=14, color=colour, marker=mark, alpha=0.25)
+    front = undominated(points)
+    label = f"{NAMES[kind]}: {entries[0].policy.label}"
+    if len(entries) > 1:
+        label = f"{NAMES[kind]}: best settings, others fainter"
+    if front[0][0] > right:
+        label += f" — further right, at {front[0][0]:.3g}×"
+    axes.plot(
+        *zip(*front, strict=True),
+        color=colour,
+        marker=mark,
+        markersize=5,
+        linewidth=2 if len(front) > 1 else 0,
+        label=label,
+    )
 
 
 def _point(entry: Entry) -> tuple[float, float]:
     """(cost, wait); a logarithmic axis has no 0."""
-    return entry.score.paid_c0, max(entry.score.wait_mean_s, 0.01)
+    return entry.score.paid_c0, max(entry.score.wait_mean_s, _SHORTEST_S)
+
+
+def _seconds(value: float, _: int | None) -> str:
+    return f"≤ {value:g} s" if value <= _SHORTEST_S else f"{value:g} s"
 
 
 def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -103,11 +121,13 @@ def timelines(arena: Arena, lines: Mapping[str, tuple[str, Timeline]], path: Pat
         _row(near, line, np.abs(at - middle) <= _NEAR_HOURS / 2)
         whole.set_title(f"{NAMES[kind]} ({label})", loc="left", fontsize=10)
         near.set_title("the busiest two hours of it", loc="left", fontsize=10)
-        whole.set_ylabel("number")
+        whole.set_ylabel("workers, jobs")
     rows[0, 0].set_ylim(
         0, 1.05 * max(max(*line.total, *line.waiting) for _, line in lines.values())
     )
-    rows[0, 0].legend(loc="upper right", fontsize=9, ncols=3)
+    figure.legend(
+        *rows[0, 0].get_legend_handles_labels(), loc="outside lower center", fontsize=10, ncols=3
+    )
     for axes in rows[-1]:
         axes.set_xlabel("hours since the first job")
     figure.suptitle(f"Jobs and workers over time\n{_about(arena)}")
