@@ -162,7 +162,7 @@ class Knobs(Settings):
     fallback_replicas: Annotated[Replicas | None, Field(validate_default=True)] = None
     emergency_after: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """Seconds that jobs wait with no worker idle until more are started also while others finish
-    after SIGTERM, of whom Swarm then loses sight; docs/swarm.md. None: never."""
+    after SIGTERM; docs/swarm.md. None: never."""
     query: Annotated[str | None, Field(max_length=10_000, validate_default=True)] = None
     """PromQL of the load, for policy `raw`."""
     per_worker: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0

@@ -93,13 +93,22 @@ class Crew:
         """Ids of the tasks that run."""
         return {slot.task for slot in self.view(name).slots if slot.running}
 
+    def container(self, task: str) -> tuple[Engine, str]:
+        """The container of a task, and the engine that runs it."""
+        raw = self.manager.api.inspect_task(task)
+        container = str(raw["Status"]["ContainerStatus"]["ContainerID"])
+        return next(e for e in self.engines if container in _ids(e)), container
+
+    def inside(self, task: str, *command: str) -> str:
+        """What a command says that runs in the task's container."""
+        engine, container = self.container(task)
+        return engine.cli("exec", container, *command)
+
     def leave(self, task: str) -> None:
         """Have this worker leave by itself, as a drained one does, and await its empty slot."""
-        raw = self.manager.api.inspect_task(task)
-        container = raw["Status"]["ContainerStatus"]["ContainerID"]
-        host = next(e for e in self.engines if container in _ids(e))
-        host.api.kill(container, "USR1")
-        service = raw["ServiceID"]
+        engine, container = self.container(task)
+        engine.api.kill(container, "USR1")
+        service = self.manager.api.inspect_task(task)["ServiceID"]
         wait_until(
             lambda: any(slot.dead and slot.task == task for slot in self.view(service).slots),
             f"{task} having left",

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
 
+from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import OrchestratorError, WorkerSeen
 from scaler.orchestrators.swarm import Swarm
 from scaler.orchestrators.swarm_engine import DirectEngine, StaleVersionError
+from scaler.orchestrators.swarm_state import ServiceView
 from scaler.targets import Target
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
 from tests.swarm.engine import Engine, EngineError, wait_until
@@ -189,6 +198,48 @@ def test_no_update_while_a_task_finishes_after_sigterm(crew: Crew) -> None:
     assert list(crew.exits.values()) == [STOPPED_BY_SWARM]
 
 
+def test_in_an_emergency_workers_come_and_the_one_that_finishes_is_not_killed(crew: Crew) -> None:
+    crew.create("urgent", 3, slow=6)
+    crew.manager.cli("service", "scale", "--detach", "urgent=2")
+    swarm, one = swarm_of(crew), target("urgent")
+
+    def ending() -> Fleet | None:
+        fleet = swarm.fleet(one, [])
+        return fleet if fleet.draining else None
+
+    assert wait_until(ending, "SIGTERM sent").hold_yields
+    kept = crew.running("urgent")
+    assert swarm.scale_up_urgently(one, 5) == "urgent: replicas 2 -> 5"
+    crew.settled("urgent", running=5)
+    assert kept < crew.running("urgent")
+    # By itself, not by SIGKILL at the end of its grace period.
+    wait_until(lambda: crew.exits, "the one that finished")
+    assert list(crew.exits.values()) == [STOPPED_BY_SWARM]
+
+
+def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(crew: Crew) -> None:
+    health = ("--health-cmd", "test ! -e /tmp/stuck", "--health-interval", "1s")
+    crew.create("sick", 2, *health, "--health-retries", "1")
+    sick, well = crew.view("sick").slots
+    swarm, one = swarm_of(crew), target("sick")
+    told = [
+        WorkerSeen("a", "unhealthy", 0.0, task=sick.task, stuck=True),
+        WorkerSeen("b", "idle", 0.0, task=well.task),
+    ]
+    fleet = swarm.fleet(one, told)
+    assert (fleet.running, fleet.unhealthy) == (2, 1)
+    crew.inside(sick.task, "touch", "/tmp/stuck")
+
+    def replaced() -> bool:
+        running = crew.running("sick")
+        return len(running) == 2 and sick.task not in running
+
+    wait_until(replaced, "another in its place", explain=lambda: crew.describe("sick"))
+    assert well.task in crew.running("sick")
+    fleet = swarm.fleet(one, told)
+    assert (fleet.replicas, fleet.running, fleet.unhealthy, fleet.dead) == (2, 2, 0, 0)
+
+
 def test_a_bad_rollout_during_a_burst_comes_back_to_the_good_image(crew: Crew) -> None:
     crew.create(
         "roll", 2, "--update-failure-action", "rollback", "--update-monitor", "2s",
@@ -215,32 +266,96 @@ def test_a_bad_rollout_during_a_burst_comes_back_to_the_good_image(crew: Crew) -
     assert any("roll-out" in hold for hold in holds), holds
 
 
-def test_a_persons_update_racing_with_scaling_is_never_lost(crew: Crew) -> None:
-    crew.create("race", 2, "--update-parallelism", "0")
-    swarm, one = swarm_of(crew), target("race", max_workers=20)
-    dice = random.Random(50)
-    refused = scaled = 0
-    for number in range(50):
-        for _ in range(dice.randrange(3)):
-            try:
-                scaled += "->" in swarm.scale_up(one, dice.randrange(1, 4))
-            except OrchestratorError:
-                refused += 1
-        _person(crew.manager, "race", f"V{number}={number}")
-    environment = spec_of(crew.manager, "race")["TaskTemplate"]["ContainerSpec"]["Env"]
-    assert sorted(environment) == sorted(f"V{number}={number}" for number in range(50))
+class Raced(DirectEngine):
+    """Lets something happen at the last moment before a change, and counts what the races did."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host, min_grace_s=1)
+        self.just_before: Callable[[], object] | None = None
+        self.tally: Counter[str] = Counter()
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
+        act, self.just_before = self.just_before, None if method == "POST" else self.just_before
+        if method == "POST" and act:
+            act()
+        return super()._request(method, path, **options)
+
+    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+        try:
+            super().set_replicas(seen, replicas)
+        except StaleVersionError:
+            self.tally["scaling refused as stale"] += 1
+            raise
+        self.tally["scaled meanwhile"] += 1
 
 
-def _person(engine: Engine, service: str, variable: str) -> None:
-    """Somebody at the command line, who tries again when told so."""
+def _races(crew: Crew, name: str, rounds: int) -> Counter[str]:
+    """A person's updates, by turns right between a scaling's reading and writing and beside it."""
+    engine, dice = Raced(crew.manager.host), random.Random(name)
+    swarm, one = Swarm(engine), target(name, min_workers=0)
+
+    def empty() -> bool:
+        seen = crew.view(name)
+        if seen.replicas:
+            with contextlib.suppress(StaleVersionError):
+                crew.direct.set_replicas(seen, 0)
+            return False
+        return not seen.hold and not seen.slots
+
+    def scale() -> None:
+        with contextlib.suppress(OrchestratorError):  # a hold, since a roll-out begins
+            swarm.scale_up(one, engine.view(name).replicas + 1)
+
+    for number in range(rounds):
+        # From none, so that no roll-out has to be waited for.
+        wait_until(empty, f"{name} empty", explain=lambda: crew.describe(name))
+        before, person = engine.tally.copy(), partial(_person, crew.manager, name, number)
+        if number % 2:
+            engine.just_before = lambda person=person: engine.tally.update(person())
+            scale()
+        else:
+            with ThreadPoolExecutor(1) as pool:
+                update = pool.submit(person)
+                time.sleep(dice.uniform(0, 0.05))
+                scale()
+                engine.tally.update(update.result())
+        engine.tally["raced"] += engine.tally != before
+    engine.close()
+    return engine.tally
+
+
+def test_a_persons_update_racing_with_scaling_is_never_lost(
+    crew: Crew, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names, rounds = [f"race{number}" for number in range(5)], 10
+    for name in names:
+        # No node takes its tasks: races need no containers.
+        crew.create(name, 0, "--constraint", "node.labels.nowhere==true")
+    with ThreadPoolExecutor(len(names)) as pool:
+        tallies = list(pool.map(lambda name: _races(crew, name, rounds), names))
+    tally = sum(tallies, Counter())
+    with capsys.disabled():
+        sys.stdout.write(f"\n50 updates by a person: {dict(tally)}\n")
+    for name in names:
+        environment = spec_of(crew.manager, name)["TaskTemplate"]["ContainerSpec"]["Env"]
+        assert sorted(environment) == sorted(f"V{number}={number}" for number in range(rounds))
+    # Every second update came between a scaling's reading and its writing.
+    assert tally["scaling refused as stale"] >= 25
+    assert tally["raced"] >= 25
+
+
+def _person(engine: Engine, service: str, number: int) -> dict[str, int]:
+    """Somebody at the command line, who tries again when told so; how often that was."""
+    refused = 0
     while True:
         try:
-            engine.cli("service", "update", "--detach", "--env-add", variable, service)
+            engine.cli("service", "update", "--detach", "--env-add", f"V{number}={number}", service)
         except EngineError as error:
             if "out of sequence" not in str(error):
                 raise
+            refused += 1
         else:
-            return
+            return {"person refused as stale": refused} if refused else {}
 
 
 def test_what_stands_in_the_way_is_said(crew: Crew) -> None:
@@ -248,20 +363,22 @@ def test_what_stands_in_the_way_is_said(crew: Crew) -> None:
     swarm = swarm_of(crew)
     update = ("service", "update", "--detach", "--no-resolve-image", "--update-order", "stop-first")
     crew.manager.cli(*update, "--constraint-add", "node.labels.gpu==yes", "way")
-    _expect_obstacle(swarm, "way", "no suitable node")
+    _expect_obstacle(swarm, "way", Obstacle.NO_NODE, "no suitable node")
     crew.manager.cli(
         *update, "--constraint-rm", "node.labels.gpu==yes", "--image", "not:here", "way"
     )
-    _expect_obstacle(swarm, "way", "No such image")
+    _expect_obstacle(swarm, "way", Obstacle.NO_IMAGE, "No such image")
     crew.manager.cli(*update, "--image", BASE, "--args", "false", "way")
-    _expect_obstacle(swarm, "way", "failed in the last 120 s: task: non-zero exit (1)")
+    words = "failed in the last 120 s: task: non-zero exit (1)"
+    _expect_obstacle(swarm, "way", Obstacle.CRASH_LOOP, words)
 
 
-def _expect_obstacle(swarm: Swarm, service: str, words: str) -> None:
+def _expect_obstacle(swarm: Swarm, service: str, kind: Obstacle, words: str) -> None:
     def said() -> bool:
-        return words in (swarm.fleet(target(service), []).obstacle or "")
+        fleet = swarm.fleet(target(service), [])
+        return fleet.obstacle_kind is kind and words in (fleet.obstacle or "")
 
-    wait_until(said, f"obstacle {words!r}: {swarm.fleet(target(service), [])}")
+    wait_until(said, f"obstacle {words!r}", explain=lambda: swarm.fleet(target(service), []))
 
 
 @pytest.mark.parametrize(
