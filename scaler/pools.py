@@ -82,7 +82,7 @@ def waited(before: Patience | None, fleet: Fleet, wait_s: float, now: float) -> 
     if not fleet.pending and not obstructed:
         return Patience(placed=placed)
     if before is None:
-        before = Patience(now - wait_s if obstructed else None)
+        before = Patience(now - wait_s, given_up=True) if obstructed else Patience()
     progress = placed > before.placed and not obstructed and not before.given_up
     if before.since is None or progress:
         return Patience(now, placed, push((), now, -placed, wait_s))

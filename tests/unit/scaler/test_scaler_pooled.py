@@ -43,6 +43,7 @@ class Services(Signals, Orchestrator):
         self.places = {"reserved": 99, "spot": 99, "video-creator": 99}
         self.holds: dict[str, str] = {}
         self.yields: set[str] = set()
+        self.obstacles: dict[str, str] = {}
         self.refuses: set[str] = set()
         self.settles: dict[str, str] = {}
         self.limits: dict[str, int] = {}
@@ -100,6 +101,7 @@ class Services(Signals, Orchestrator):
             draining=states.count("draining"),
             pending=states.count("pending"),
             hold=self.holds.get(target.service),
+            obstacle=self.obstacles.get(target.service),
             hold_yields=target.service in self.yields,
             most=self.limits.get(target.service),
         )
@@ -235,6 +237,22 @@ def test_a_pool_that_refuses_is_passed_over(services: Services, pooled: Pooled) 
     services.refuses = {"reserved", "spot"}
     with pytest.raises(OrchestratorError, match="reserved: refused; spot: refused"):
         raised(services, pooled, 4)
+
+
+def test_a_pool_given_up_on_is_no_obstacle_unless_there_is_no_other(
+    services: Services, pooled: Pooled
+) -> None:
+    look(services, pooled)
+    services.obstacles = {"reserved": "no suitable node"}
+    assert look(services, pooled).obstacle == "reserved: no suitable node"
+    services.now += 61
+    fleet = look(services, pooled)
+    assert fleet.pools[0].closed == "no place for more within 60 s"
+    assert fleet.obstacle is None
+    services.obstacles["spot"] = "no such image"
+    look(services, pooled)
+    services.now += 61
+    assert look(services, pooled).obstacle == "reserved: no suitable node; spot: no such image"
 
 
 def test_the_orchestrators_own_limit_holds_too(services: Services, pooled: Pooled) -> None:
