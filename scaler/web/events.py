@@ -10,9 +10,11 @@ from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 
+from common.logs import get
 from scaler.targets import Target
 from scaler.web.status import StatusBoard
 
+_log = get("events")
 MAX_STREAMS = 64
 _SHOWN_DECISIONS = 25
 
@@ -64,7 +66,12 @@ async def stream(
             quiet = True
             # One by one, so that what is quick to know is not kept back by what is not.
             for name, make in _sections(board, target, span).items():
-                text = await run_in_threadpool(_text, make)
+                try:
+                    text = await run_in_threadpool(_text, make)
+                except Exception:
+                    # A page with a part less still serves, one that breaks off does not.
+                    _log.exception("section failed", section=name, target=target.name)
+                    continue
                 if sent.get(name) != text:
                     sent[name], quiet = text, False
                     # The clock lets the page tell ages though its own may be wrong.
@@ -80,7 +87,7 @@ async def stream(
 
 
 def _text(make: Callable[[], Any]) -> str:
-    return json.dumps(make(), separators=(",", ":"))
+    return json.dumps(make(), separators=(",", ":"), allow_nan=False)
 
 
 def _sections(board: StatusBoard, target: Target, span: str) -> dict[str, Callable[[], Any]]:

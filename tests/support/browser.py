@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 _FLAGS = (
@@ -20,6 +21,8 @@ _FLAGS = (
     "--disable-sync",
 )
 Theme = Literal["dark", "light"]
+# A browser's first start on a machine that is busy with other things may take this long.
+_PATIENCE_MS = 120_000
 
 
 @dataclass
@@ -29,6 +32,26 @@ class Complaints:
     said: list[str] = field(default_factory=list)
     foreign: list[str] = field(default_factory=list)
     """Requests to anything but the page's own server."""
+    asked: list[str] = field(default_factory=list)
+    """Every request and what became of it."""
+
+    def listen(self, page: Page, origin: str) -> None:
+        """Note what happens on `page`, whose own server is at `origin`."""
+
+        def heard(kind: str, text: str) -> None:
+            if kind in ("error", "warning"):
+                self.said.append(text)
+
+        def requested(address: str) -> None:
+            self.asked.append(f"asked {address}")
+            if not address.startswith((origin, "data:")):
+                self.foreign.append(address)
+
+        page.on("console", lambda message: heard(message.type, message.text))
+        page.on("pageerror", lambda error: heard("error", str(error)))
+        page.on("request", lambda request: requested(request.url))
+        page.on("response", lambda got: self.asked.append(f"{got.status} {got.url}"))
+        page.on("requestfailed", lambda lost: self.asked.append(f"{lost.failure} {lost.url}"))
 
 
 @contextmanager
@@ -48,20 +71,19 @@ def opened(
     height = 1000 if width > 500 else 844
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=theme)
     complaints = Complaints()
-
-    def heard(kind: str, text: str) -> None:
-        if kind in ("error", "warning"):
-            complaints.said.append(text)
-
-    page.on("console", lambda message: heard(message.type, message.text))
-    page.on("pageerror", lambda error: heard("error", str(error)))
-
-    def asked(address: str) -> None:
-        if not address.startswith((url.partition("#")[0], "data:")):
-            complaints.foreign.append(address)
-
-    page.on("request", lambda request: asked(request.url))
-    page.goto(url)
-    page.wait_for_selector("#live.on")
+    complaints.listen(page, url.partition("#")[0])
+    try:
+        page.goto(url, timeout=_PATIENCE_MS)
+        page.wait_for_selector("#live.on", timeout=_PATIENCE_MS)
+    except Error as error:
+        text = page.locator("body").inner_text()
+        noted = "\n".join((*complaints.said, *complaints.asked))
+        raise AssertionError(f"{error}\n{noted}\nThe page says:\n{text}") from error
     yield page, complaints
     page.close()
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, by rule and element."""
+    found = Axe().run(page).response["violations"]
+    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]

@@ -16,7 +16,7 @@ export function signIn(given) {
 }
 
 export async function get(path, own = secret) {
-  return fetch(path, { headers: own ? { Authorization: header(own) } : {}, cache: "no-store" });
+  return fetch(path, { headers: own ? { Authorization: header(own) } : {}, cache: "no-store", signal: AbortSignal.timeout(20_000) });
 }
 
 export async function act(path, body, token) {
@@ -51,6 +51,7 @@ export class Stream {
           headers: secret ? { Authorization: header(secret) } : {}, cache: "no-store", signal: this.abort.signal,
         });
         if (answer.status === 401) return this.on.refused();
+        if (answer.status === 404) return this.on.gone();
         if (!answer.ok) throw new Error(String(answer.status));
         wait = 500;
         this.on.up();
@@ -86,6 +87,12 @@ export class Stream {
       if (colon > 0) fields[line.slice(0, colon)] = line.slice(colon + 2);
     }
     if (fields.id) setClock(Number(fields.id));
-    if (fields.data) this.on.section(fields.event, JSON.parse(fields.data));
+    if (!fields.data) return;
+    try {
+      this.on.section(fields.event, JSON.parse(fields.data));
+    } catch (error) {
+      // One part that can't be drawn must not keep the others from being shown.
+      console.error(fields.event, error);
+    }
   }
 }

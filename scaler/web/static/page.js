@@ -13,7 +13,11 @@ const rows = new Map();
 
 const sections = {
   system(data) { shown.system = data; banners(); say($("version"), `Autoscaler ${data.version}`); grafana(); },
-  status(data) { shown.statuses = data; targets(); hero(); banners(); },
+  status(data) {
+    shown.statuses = data;
+    if (!current()) { begin(); return; }
+    targets(); hero(); banners();
+  },
   fleet: (data) => showFleet(data, current()?.service),
   explanation: (data) => say($("sentence"), data),
   decisions(data) { shown.decisions = data; showDecisions(data, shown.system ? shown.system.prometheus_url : ""); },
@@ -28,6 +32,9 @@ function targets() {
   const many = shown.statuses.length > 1;
   $("targets").hidden = !many;
   if (!many) return;
+  for (const [name, row] of rows) {
+    if (!shown.statuses.some((status) => status.name === name)) { row.root.parentElement.remove(); rows.delete(name); }
+  }
   for (const status of shown.statuses) {
     let row = rows.get(status.name);
     if (!row) {
@@ -121,16 +128,18 @@ function grafana() {
 
 const stream = new Stream({
   up() { shown.lost = null; $("live").className = "live on"; say($("live-text"), "Live"); banners(); },
-  down() {
-    shown.lost ??= now();
-    $("live").className = "live off";
-    say($("live-text"), "Reconnecting…");
-    banners();
-  },
-  refused() { $("live").className = "live off"; say($("live-text"), "Sign in to see"); $("login").showModal(); },
+  down() { shown.lost ??= now(); reconnecting(); },
+  refused() { $("live").className = "live off"; say($("live-text"), "Sign in to see"); if (!$("login").open) $("login").showModal(); },
+  gone() { begin(); },
   section(name, data) { sections[name]?.(data); },
   drawn() { performance.mark("update"); },
 });
+
+function reconnecting() {
+  $("live").className = "live off";
+  say($("live-text"), "Reconnecting…");
+  banners();
+}
 
 function open() {
   stream.open(`/api/targets/${encodeURIComponent(shown.target)}/events?range=${shown.range}`);
@@ -145,24 +154,46 @@ function choose(name) {
   open();
 }
 
+// Tries until there is a target to show: a scaler that starts may refuse, or know none yet.
+let again = 0;
+
 async function begin() {
-  const listed = get("/api/targets").catch(() => null);
-  const answer = await get("/api/session").catch(() => null);
-  if (!answer) { stream.on.down(); setTimeout(begin, 2000); return; }
-  if (answer.status === 401) { stream.on.refused(); return; }
-  Object.assign(shown, await answer.json());
+  clearTimeout(again);
+  try {
+    const listed = answered("/api/targets");
+    listed.catch(() => null);
+    const session = await answered("/api/session");
+    if (session === null) { stream.on.refused(); return; }
+    if (await arrive(session, await listed)) return;
+    shown.lost = null;
+    say($("verdict-text"), "No target yet");
+    reconnecting();
+  } catch {
+    stream.on.down();
+  }
+  again = setTimeout(begin, 2000);
+}
+
+// The content of an answer, null when credentials are needed.
+async function answered(path) {
+  const answer = await get(path);
+  if (answer.status === 401) return null;
+  if (!answer.ok) throw new Error(String(answer.status));
+  return answer.json();
+}
+
+async function arrive(session, statuses) {
+  Object.assign(shown, session);
   $("sign-in").textContent = signedIn() ? "Sign out" : "Sign in";
   $("sign-in").hidden = !signedIn() && !shown.acting;
   for (const id of ["do-pause", "do-override", "do-resume"]) {
     $(id).disabled = !shown.acting;
     $(id).title = shown.acting ? "" : "Set HTTP_ACT_TOKEN on the scaler to allow actions";
   }
-  const statuses = await listed;
-  if (!statuses) { stream.on.down(); setTimeout(begin, 2000); return; }
-  shown.statuses = await statuses.json();
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const found = shown.statuses.find((status) => status.name === wanted) || shown.statuses[0];
+  shown.statuses = statuses;
+  const found = statuses.find((status) => `#${encodeURIComponent(status.name)}` === location.hash) || statuses[0];
   if (found) choose(found.name);
+  return Boolean(found);
 }
 
 // Orders

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from pydantic import SecretStr
 
 from common.http import HttpSettings
@@ -17,7 +16,7 @@ from scaler.targets import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
 from scaler.web.server import WebServer
-from tests.support.browser import Theme, chromium, opened
+from tests.support.browser import Theme, chromium, opened, violations
 from tests.support.crew import Crew, board_of, controller_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -32,10 +31,12 @@ TARGETS = [
 class Site:
     """A server over a Crew that cycles."""
 
-    def __init__(self, folder: Path, *, look: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, look: str | None = None, targets: Sequence[Target] = TARGETS
+    ) -> None:
         self.crew = Crew()
         self.crew.states["video-creator"] = {"w-1": "busy", "w-2": "idle", "w-3": "draining"}
-        self.controller: Controller = controller_of(self.crew, TARGETS, folder)
+        self.controller: Controller = controller_of(self.crew, targets, folder)
         http = HttpSettings(
             http_host="127.0.0.1", http_bearer_token=SecretStr(look) if look else None
         )
@@ -73,12 +74,6 @@ def browser() -> Iterator[Browser]:
 def site(tmp_path: Path) -> Iterator[Site]:
     with Site(tmp_path) as site:
         yield site
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, by rule and element."""
-    found = Axe().run(page).response["violations"]
-    return [f"{each['id']}: {node['html'][:200]}" for each in found for node in each["nodes"]]
 
 
 @pytest.mark.parametrize("theme", ["dark", "light"])
@@ -203,3 +198,36 @@ def test_a_server_that_goes_and_comes_is_noticed(browser: Browser, tmp_path: Pat
         expect(page.locator("#live-text")).to_have_text("Live")
         site.server.__exit__(None, None, None)
         expect(page.locator(".banner")).to_contain_text("The scaler does not answer")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"), [("session", 429, "{}"), ("targets", 500, "no JSON")]
+)
+def test_a_begin_that_is_refused_is_tried_again(
+    browser: Browser, site: Site, path: str, status: int, body: str
+) -> None:
+    page = browser.new_page()
+    where = f"**/api/{path}"
+    page.route(where, lambda route: route.fulfill(status=status, body=body))
+    page.goto(site.url)
+    expect(page.locator("#live-text")).to_have_text("Reconnecting…")
+    page.unroute(where)
+    expect(page.locator("#live-text")).to_have_text("Live")
+    expect(page.locator("#verdict-text")).to_have_text("Keeping up")
+    expect(page.locator(".banner")).to_have_count(0)
+    page.close()
+
+
+def test_targets_that_come_and_go_are_followed(browser: Browser, tmp_path: Path) -> None:
+    with Site(tmp_path, targets=()) as site:
+        page = browser.new_page()
+        page.goto(site.url)
+        expect(page.locator("#live-text")).to_have_text("Reconnecting…")
+        expect(page.locator("#verdict-text")).to_have_text("No target yet")
+        site.controller.reconfigure(TARGETS, {"process": site.crew})
+        expect(page.locator("#name")).to_have_text("video-creator")
+        expect(page.locator("#target-list button")).to_have_count(2)
+        site.controller.reconfigure(TARGETS[1:], {"process": site.crew})
+        expect(page.locator("#name")).to_have_text("thumbnails")
+        expect(page.locator("#live-text")).to_have_text("Live")
+        page.close()

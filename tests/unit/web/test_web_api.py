@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from itertools import count
 
@@ -13,9 +14,11 @@ from scaler.controller import Controller
 from scaler.decision import Memory
 from scaler.observation import Known
 from scaler.schedule import Bounds
+from scaler.targets import Target
+from scaler.web.events import Pulse, stream
 from scaler.web.status import scale_events
 from scaler.web.verdict import verdict
-from tests.support.crew import START, Crew
+from tests.support.crew import START, Crew, board_of
 
 LOOK = {"Authorization": "Bearer look-token-of-tests"}
 ACT = {"Authorization": "Bearer act-token-of-tests"}
@@ -221,3 +224,34 @@ def test_known_signals_come_with_their_query(controller: Controller) -> None:
     latest = controller.latest("video-creator")
     assert latest is not None
     assert isinstance(latest.decision.observation.waiting, Known)
+
+
+def test_a_section_that_fails_leaves_the_others(
+    crew: Crew, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board, pulse = board_of(crew, controller), Pulse()
+
+    def fails(_: Target) -> str:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(board, "explanation", fails)
+
+    async def sections() -> list[str]:
+        beat = pulse.join()
+        assert beat is not None
+        found = []
+        async for event in stream(board, pulse, beat, controller.targets[0], "1h"):
+            found.append(event.splitlines()[0].removeprefix("event: "))
+            if found[-1] == "chart":
+                pulse.end()
+        return found
+
+    assert asyncio.run(sections()) == [
+        "status",
+        "system",
+        "fleet",
+        "decisions",
+        "orders",
+        "alerts",
+        "chart",
+    ]
