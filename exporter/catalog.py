@@ -172,6 +172,13 @@ WORKER_PROGRESS = Metric(
     "Progress, 0 to 1, of the job in the worker's hands; absent without a job",
     "autoscaler_worker_job_progress_ratio",
 )
+WORKER_JOB = Metric(
+    "autoscaler_worker_job_info",
+    "info",
+    ("queue", "worker", "job_id"),
+    "1 for the job in the worker's hands; of each queue only the 100 that are longest at theirs",
+    'autoscaler_worker_job_info{worker="w1"}',
+)
 JOBS_STARTED = Metric(
     "autoscaler_jobs_started_total",
     "counter",

@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 
-from common.records import Histogram, Outcome, QueueCounters
+from common.records import Histogram, Outcome, QueueCounters, WorkerRecord
 from exporter import catalog
 from exporter.amqp import Depth
 from exporter.fleet import Member, counts, in_flight, stranded
@@ -65,6 +65,11 @@ _TOTALS = {
 }
 
 
+# Each job is a series of its own for as long as it lasts. So many at once are few beside the
+# four series of every worker, and a person looks for the job that is long in hand.
+NAMED_JOBS = 100
+
+
 def fleet_families(
     fleet: Sequence[Member], queues: Iterable[str], named: Iterable[str]
 ) -> Iterator[Family]:
@@ -81,12 +86,21 @@ def fleet_families(
     )
     for queue in sorted({*queues, *by_queue}):
         flying.add_metric((queue,), in_flight(by_queue.get(queue, ())))
+    jobs = catalog.WORKER_JOB.info()
     for queue, crew in sorted(by_queue.items()):
+        for record in _longest_at_work(crew):
+            known = {"queue": queue, "worker": record.id, "job_id": str(record.job_id)}
+            jobs.add_metric((), known)
         lost.add_metric((queue,), stranded(crew))
         for state, count in counts(crew).items():
             workers.add_metric((queue, state), count)
-    yield from (flying, lost, workers)
+    yield from (flying, lost, workers, jobs)
     yield from _worker_families(fleet)
+
+
+def _longest_at_work(crew: Iterable[Member]) -> list[WorkerRecord]:
+    busy = sorted((m for m in crew if m.record.has_job), key=lambda member: member.since)
+    return [member.record for member in busy[:NAMED_JOBS]]
 
 
 def _worker_families(fleet: Sequence[Member]) -> Iterator[Family]:

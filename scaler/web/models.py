@@ -65,6 +65,8 @@ class WorkerHealth(BaseModel):
     since: float
     node: str
     slot: str
+    job_id: str | None
+    """Its job, null without one; of a large fleet only the jobs longest in hand are named."""
     progress: float | None
     """0..1 of its job, null without one."""
     last_seen: float | None

@@ -13,6 +13,7 @@ from scaler.controller import Controller
 from scaler.decision import DOWN, UP, Decision, Memory
 from scaler.explain import explain
 from scaler.observation import value_of
+from scaler.orchestrators.base import WorkerSeen
 from scaler.orders import override_in_force
 from scaler.schedule import bounds
 from scaler.targets import Target
@@ -30,7 +31,7 @@ from scaler.web.models import (
     WorkerHealth,
 )
 from scaler.web.verdict import verdict
-from scaler.web.watch import RANGES, Watch
+from scaler.web.watch import RANGES, Extras, Watch
 
 _SHOWN_DECISIONS = 50
 _SHOWN_EVENTS = 60
@@ -128,20 +129,7 @@ class StatusBoard:
         """The fleet, in a steady order."""
         extras = self.watch.extras()
         return [
-            WorkerHealth(
-                id=worker.id,
-                state=worker.state,
-                since=worker.since,
-                node=worker.node,
-                slot=worker.slot,
-                # Asked less often than states are: who is idle by now has no job.
-                progress=(
-                    extras.progress.get((target.queue, worker.id))
-                    if worker.state in _WITH_JOB
-                    else None
-                ),
-                last_seen=extras.seen.get((target.queue, worker.id)),
-            )
+            _worker(worker, target.queue, extras)
             for worker in sorted(self.controller.workers(target.name), key=lambda w: w.id)
         ]
 
@@ -216,6 +204,22 @@ def scale_events(decisions: list[dict[str, Any]]) -> list[ScaleEvent]:
                 )
             )
     return events
+
+
+def _worker(worker: WorkerSeen, queue: str, extras: Extras) -> WorkerHealth:
+    key = queue, worker.id
+    # Asked less often than states are: who is idle by now has no job.
+    has_job = worker.state in _WITH_JOB
+    return WorkerHealth(
+        id=worker.id,
+        state=worker.state,
+        since=worker.since,
+        node=worker.node,
+        slot=worker.slot,
+        job_id=extras.jobs.get(key) if has_job else None,
+        progress=extras.progress.get(key) if has_job else None,
+        last_seen=extras.seen.get(key),
+    )
 
 
 def _explanation(record: DecisionRecord, target: Target) -> Explanation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ _KINDS = {
     "progress": "autoscaler_worker_job_progress_ratio",
     "seen": "autoscaler_worker_last_seen_seconds",
     "parked": "autoscaler_jobs_parked",
+    "job": "autoscaler_worker_job_info",
 }
 _EXTRAS = " or ".join(
     f'label_replace({metric}, "kind", "{kind}", "", "")' for kind, metric in _KINDS.items()
@@ -33,11 +35,13 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """Of all queues: progress and last heartbeat by (queue, worker), parked jobs by queue."""
+    """Of all queues: progress, last heartbeat and job id by (queue, worker), parked jobs by
+    queue. Not every job is named, see docs/adr/0055."""
 
     progress: Mapping[tuple[str, str], float] = field(default_factory=dict)
     seen: Mapping[tuple[str, str], float] = field(default_factory=dict)
     parked: Mapping[str, float] = field(default_factory=dict)
+    jobs: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +105,16 @@ class Watch:
 
     def _extras(self) -> Extras:
         extras: dict[str, dict[tuple[str, str], float]] = {kind: {} for kind in _KINDS}
+        jobs: dict[tuple[str, str], str] = {}
         for sample in self._prometheus.vector(_EXTRAS):
             label = sample.labels.get
-            key = (label("queue", ""), label("worker", ""))
-            extras[label("kind", "")][key] = sample.value
+            key, kind = (label("queue", ""), label("worker", "")), label("kind", "")
+            if kind == "job":
+                jobs[key] = label("job_id", "")
+            elif math.isfinite(sample.value):
+                extras[kind][key] = sample.value
         parked = {queue: count for (queue, _), count in extras["parked"].items()}
-        return Extras(extras["progress"], extras["seen"], parked)
+        return Extras(extras["progress"], extras["seen"], parked, jobs)
 
     def _alerts(self) -> list[Alert]:
         found = {_alert(sample.labels) for sample in self._prometheus.vector(_ALERTS)}

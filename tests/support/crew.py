@@ -116,6 +116,8 @@ class KnownPrometheus(Prometheus):
                 if state == "busy":
                     share = self._crew.now % 100 / 100
                     samples.append(Sample({**labels, "kind": "progress"}, share))
+                    job = {**labels, "kind": "job", "job_id": f"job-of-{worker}"}
+                    samples.append(Sample(job, 1.0))
         return samples
 
     def matrix(

@@ -11,7 +11,8 @@ let prefix = "";
 const short = (id) => (id.startsWith(prefix) && id.length > prefix.length ? id.slice(prefix.length).replace(/^[-._]+/, "") : id);
 
 function describe(worker) {
-  const job = worker.progress === null ? "" : `, job ${Math.round(worker.progress * 100)} % done`;
+  const name = worker.job_id === null ? "" : ` ${worker.job_id}`;
+  const job = worker.progress === null ? "" : `, job${name} ${Math.round(worker.progress * 100)} % done`;
   const seen = worker.last_seen === null ? "" : `, heartbeat ${span(now() - worker.last_seen)} ago`;
   return `${worker.id}: ${worker.state} for ${span(now() - worker.since)}${job}${seen}`;
 }
@@ -19,15 +20,15 @@ function describe(worker) {
 function newMark() {
   const fill = make("div", { class: "fill" });
   const mark = {
-    id: make("p", { class: "w-id" }), state: make("p", { class: "w-state" }), seen: make("p", { class: "w-seen" }),
+    id: make("p", { class: "w-id" }), state: make("p", { class: "w-state" }), job: make("p", { class: "w-job" }), seen: make("p", { class: "w-seen" }),
     track: make("div", { class: "track", "aria-hidden": "true" }, fill), fill, known: "", note: make("span", { class: "hidden" }),
   };
-  mark.root = make("div", { class: "w", role: "listitem" }, mark.note, mark.id, mark.state, mark.track, mark.seen);
+  mark.root = make("div", { class: "w", role: "listitem" }, mark.note, mark.id, mark.state, mark.job, mark.track, mark.seen);
   return mark;
 }
 
 function update(mark, worker, many) {
-  const known = `${worker.state} ${worker.progress} ${worker.last_seen} ${many}`;
+  const known = `${worker.state} ${worker.job_id} ${worker.progress} ${worker.last_seen} ${many}`;
   if (mark.known !== known) {
     mark.known = known;
     mark.root.className = `w ${worker.state}`;
@@ -35,6 +36,7 @@ function update(mark, worker, many) {
     say(mark.note, many ? mark.root.title : "");
     mark.fill.style.setProperty("--p", worker.progress ?? 0);
     say(mark.id, short(worker.id));
+    say(mark.job, worker.job_id === null ? "" : `job ${worker.job_id}`);
   }
   if (!many) age(mark, worker);
 }

@@ -69,6 +69,8 @@ def test_fleet_and_totals_are_the_ledgers(stack: Stack, ledger: Ledger) -> None:
     assert seen.value("autoscaler_worker_state", worker="w2", state="busy", slot="2") == 1
     assert seen.value("autoscaler_worker_job_progress_ratio", worker="w2") == 0.25
     assert seen.value("autoscaler_worker_job_progress_ratio", worker="w1") is None
+    assert seen.value("autoscaler_worker_job_info", worker="w2", job_id="j") == 1
+    assert seen.value("autoscaler_worker_job_info", worker="w1") is None
     assert seen.value("autoscaler_jobs_started_total") == 1
     assert seen.value("autoscaler_jobs_total", outcome="done") == 1
     assert seen.value("autoscaler_job_duration_seconds_bucket", le="20.0") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -115,6 +116,14 @@ def test_what_happens_is_shown(browser: Browser, site: Site) -> None:
         expect(page.locator("#alerts")).to_contain_text("QueueDepthHigh")
         expect(page.locator(".decision").first).to_contain_text("20 waiting")
     assert complaints.said == []
+
+
+def test_a_workers_mark_names_its_job(browser: Browser, site: Site) -> None:
+    with opened(browser, site.url) as (page, _):
+        mark = page.get_by_role("listitem").filter(has_text="w-1")
+        expect(mark).to_contain_text("job job-of-w-1")
+        expect(mark).to_have_attribute("title", re.compile("job job-of-w-1 [0-9]+ % done"))
+        expect(page.get_by_role("listitem").filter(has_text="w-2")).not_to_contain_text("job")
 
 
 def test_a_decision_opens_to_inputs_linked_to_prometheus(browser: Browser, site: Site) -> None:

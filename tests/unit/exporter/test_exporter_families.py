@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client.metrics_core import Metric as Family
 
-from common.records import Histogram, Outcome, QueueCounters
+from common.records import Histogram, Outcome, QueueCounters, WorkerRecord, WorkerState
 from exporter import catalog
 from exporter.amqp import Depth
 from exporter.families import (
+    NAMED_JOBS,
     alert_families,
     counter_families,
     detail_families,
@@ -20,6 +22,7 @@ from exporter.families import (
     slo_families,
     source_families,
 )
+from exporter.fleet import Member
 from exporter.management import Details
 from exporter.selection import QueueName
 from exporter.sources import Reading
@@ -70,6 +73,24 @@ def test_a_named_queue_without_events_has_zeros_and_others_only_what_demand_need
     assert len(states) == 5
 
 
+def test_of_many_jobs_those_longest_in_hand_are_named() -> None:
+    began = datetime(2026, 1, 1, tzinfo=UTC)
+    crew = []
+    for number in range(2 * NAMED_JOBS):
+        at = began - timedelta(seconds=number)
+        record = WorkerRecord(
+            id=f"w{number:03}", queue="q", status=WorkerState.BUSY, status_since=at,
+            started_at=at, last_seen=began, job_id=f"j{number}",
+        )  # fmt: skip
+        crew.append(Member(record, "busy", at))
+    found = samples(fleet_families(crew, ["q"], ["q"]))
+    jobs = [dict(labels) for name, labels in found if name == "autoscaler_worker_job_info"]
+    assert len(jobs) == NAMED_JOBS
+    last = 2 * NAMED_JOBS - 1
+    assert {"queue": "q", "worker": f"w{last}", "job_id": f"j{last}"} in jobs
+    assert not any(job["job_id"] == "j0" for job in jobs)
+
+
 def test_counters_and_histograms_are_the_ledgers() -> None:
     wait = Histogram(((30.0, 2), (60.0, 5), (float("inf"), 6)), 210.0)
     counters = QueueCounters("video-queue", 6, {Outcome.DONE: 5, Outcome.PARKED: 1}, 2, wait=wait)
@@ -102,8 +123,8 @@ def test_every_family_is_of_the_catalogue() -> None:
         *source_families(readings),
         *own_families(1, 0.1),
     ]
-    names = [family.name + ("_total" if family.type == "counter" else "") for family in made]
-    names = [f"{name}_info" if f"{name}_info" == catalog.BUILD.name else name for name in names]
+    suffixes = {"counter": "_total", "info": "_info"}
+    names = [family.name + suffixes.get(family.type, "") for family in made]
     assert sorted(names) == sorted(metric.name for metric in catalog.METRICS)
     assert all(family.documentation for family in made)
 

@@ -44,7 +44,9 @@ def test_the_dashboard_has_the_plans_four_parts(client: TestClient) -> None:
     assert status["in_flight"] == 1
     assert status["target_workers"] == status["active_workers"] == 2
     assert status["scaling_recommendation"] == "maintain"
-    assert {w["id"] for w in content["worker_health"]["video-creator"]} == {"w-1", "w-2"}
+    busy, idle = content["worker_health"]["video-creator"]
+    assert (busy["id"], busy["job_id"]) == ("w-1", "job-of-w-1")
+    assert (idle["id"], idle["job_id"]) == ("w-2", None)
     (decision,) = content["scaling_history"]["video-creator"]
     assert decision["inputs"]["waiting"]["query"]
 
