@@ -7,7 +7,17 @@ import sys
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import structlog
+# structlog takes rich along where it is installed, for tracebacks on a terminal: four megabytes in
+# every process, which ours do without.
+_RICH = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]  # what makes an import fail
+try:
+    import structlog
+finally:
+    if _RICH is None:
+        del sys.modules["rich"]
+    else:
+        sys.modules["rich"] = _RICH
 
 LEVELS = ("debug", "info", "warning", "error")
 

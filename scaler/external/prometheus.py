@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Self
-
-import aiohttp
+from typing import TYPE_CHECKING, Any, Self
 
 from common.errors import shorten
 from common.logs import without_credentials
 from scaler.external.errors import TooSlowError, UnknownValueError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 # Kubernetes counts in thousandths in 64 bits: nothing larger arrives as what it is.
 _LARGEST = 9.2e15
@@ -25,17 +26,27 @@ class Prometheus:
         self.shown_url = without_credentials(url)
         self._timeout_s = timeout_s
         self._max_bytes = max_bytes
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=max_connections, force_close=False),
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            # What is not unpacked can't grow past the limit.
-            headers={"Accept-Encoding": "identity", "User-Agent": "autoscaler"},
-            auto_decompress=False,
-        )
+        self._max_connections = max_connections
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
         """Give the connections back."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        # Seven megabytes that only a scaler needs whose KEDA asks for PromQL.
+        import aiohttp  # noqa: PLC0415
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._max_connections, force_close=False),
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                # What is not unpacked can't grow past the limit.
+                headers={"Accept-Encoding": "identity", "User-Agent": "autoscaler"},
+                auto_decompress=False,
+            )
+        return self._session
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,13 +67,16 @@ class Prometheus:
             # Two are enough to know that it is not one.
             "limit": "2",
         }
+        session = self._opened()
+        from aiohttp import ClientError  # noqa: PLC0415 - see _opened
+
         try:
-            async with self._session.post(self._url, data=form, allow_redirects=False) as answer:
+            async with session.post(self._url, data=form, allow_redirects=False) as answer:
                 body = await self._read(answer)
                 status = answer.status
         except TimeoutError:
             raise TooSlowError(f"Prometheus did not answer within {self._timeout_s:g} s") from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (ClientError, OSError, ValueError) as error:
             raise UnknownValueError(
                 f"Prometheus did not answer: {shorten(str(error) or type(error).__name__, 200)}"
             ) from None
