@@ -95,6 +95,16 @@ def test_a_maximum_that_is_too_low_again_is_kept_for_longer() -> None:
     assert "kept after the maximum was short 10" in decisions[4].reason
 
 
+def test_jobs_about_to_end_are_not_counted_on_near_the_maximum() -> None:
+    ending = seen(10, 10, mean_duration=known(1.0))
+    wanted = {
+        high: follow(Target(max_workers=high, priority=Priority.CHEAP), (0, ending))[0].replicas
+        for high in (1000, 40, 20)
+    }
+    # Of the ten that end, five are counted on: of those nearly all, half, and none.
+    assert wanted == {1000: 16, 40: 18, 20: 20}
+
+
 def test_bursts_far_apart_do_not_keep_the_maximum() -> None:
     burst = ((0, seen(11, 1)), (1, seen(0, 2, 8)), (45, seen(0, 2, 8)))
     steps = [(at + after, load) for at in (0, 700, 1400) for after, load in burst]
