@@ -7,6 +7,7 @@ Keys:
     autoscaler:claim:<job_id>    hash worker, token; expires
     autoscaler:token             the fencing token counter
     autoscaler:lease:<name>      hash holder, token: who acts; expires
+    autoscaler:orders            hash, target -> the newest order that a person gave, as JSON
     autoscaler:announced:<order> string, set once an order's result is announced, expires
     autoscaler:event:<id>        string, marks an event as counted, expires
     autoscaler:queues            set of queues that have counters
@@ -41,6 +42,7 @@ WORKERS = "video_workers"
 _PREFIX = "autoscaler:"
 _QUEUES = f"{_PREFIX}queues"
 _TOKEN = f"{_PREFIX}token"
+_ORDERS = f"{_PREFIX}orders"
 # Long enough that no outcome kept back during an outage comes after its mark has gone.
 EVENT_TTL_S = 7 * 86_400
 ANNOUNCED_TTL_S = 7 * 86_400
@@ -69,6 +71,12 @@ return tonumber(redis.call('HGET', KEYS[1], 'token'))
 _DROP_LEASE = """
 if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
 return redis.call('DEL', KEYS[1])
+"""
+_PUT_ORDER = """
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept and cjson.decode(kept)['at'] >= tonumber(ARGV[3]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
 """
 _CLAIM = """
 local token = redis.call('INCR', KEYS[2])
@@ -107,6 +115,7 @@ class Ledger:
         self._request_drain = client.register_script(_REQUEST_DRAIN)
         self._take_lease = client.register_script(_TAKE_LEASE)
         self._drop_lease = client.register_script(_DROP_LEASE)
+        self._put_order = client.register_script(_PUT_ORDER)
         self._claim = client.register_script(_CLAIM)
         self._renew = client.register_script(_RENEW)
         self._release = client.register_script(_RELEASE)
@@ -216,6 +225,19 @@ class Ledger:
         """Give the lease back, if it is still ours."""
         with _wrapped():
             self._drop_lease(keys=[_lease_key(name)], args=[holder])
+
+    # What people ordered
+
+    def put_order(self, target: str, at: float, content: Mapping[str, Any]) -> bool:
+        """Keep an order given at `at` (epoch seconds) unless a later one is kept already."""
+        text = json.dumps({**content, "at": at})
+        with _wrapped():
+            return bool(self._put_order(keys=[_ORDERS], args=[target, text, repr(at)]))
+
+    def orders(self) -> dict[str, str]:
+        """The newest order by target, as JSON."""
+        with _wrapped():
+            return dict(self._redis.hgetall(_ORDERS))
 
     # Jobs
 

@@ -19,6 +19,7 @@ from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.policy import decide
 from scaler.schedule import bounds
+from scaler.shared_orders import OrderBoard, SharedOrders
 from scaler.signals import Signals
 from scaler.targets import Target
 
@@ -72,10 +73,12 @@ class Controller:
         clock: Callable[[], float] = time.time,
         leads: Callable[[], bool] = lambda: True,
         discover: Callable[[], Sequence[Target]] = tuple,
+        board: OrderBoard | None = None,
     ) -> None:
         """`recall` gives a target's memory at the start, from what the history last held and
         the time. `leads` tells whether this of several scalers may act; `discover` gives
-        targets beside the configured ones, which may come and go."""
+        targets beside the configured ones, which may come and go. On `board` several scalers
+        see what people ordered of any of them."""
         self._leads = leads
         self._discover = discover
         self._discovered: list[Target] = []
@@ -85,6 +88,7 @@ class Controller:
         self.interval_s = 1.0
         """Seconds between cycles."""
         self.history = history
+        self._shared = SharedOrders(history, board)
         self.metrics = metrics
         self.progressed_at = time.monotonic()
         """Monotonic seconds at which the loop last ended a cycle."""
@@ -154,33 +158,32 @@ class Controller:
 
     def pause(self, name: str, order: Pause, by: str) -> None:
         """Leave the fleet as it is. Raises KeyError for a target that there is not."""
-        until = order.until
-        self._order(
-            name,
-            lambda memory: orders.pause(memory, order.reason, until),
-            {"order": "pause", "reason": order.reason, "until": until, "by": by},
-        )
+        self._order(name, {"order": "pause", **asdict(order), "by": by})
 
     def override(self, name: str, order: Override, by: str) -> None:
         """Run so many workers. Raises KeyError for a target that there is not."""
-        self._order(
-            name,
-            lambda memory: orders.override(memory, order),
-            {"order": "override", **asdict(order), "by": by},
-        )
+        self._order(name, {"order": "override", **asdict(order), "by": by})
 
     def resume(self, name: str, reason: str, by: str) -> None:
         """End a pause or an override. Raises KeyError for a target that there is not."""
-        self._order(name, orders.resume, {"order": "resume", "reason": reason, "by": by})
+        self._order(name, {"order": "resume", "reason": reason, "by": by})
 
-    def _order(
-        self, name: str, change: Callable[[Memory], Memory], content: dict[str, Any]
-    ) -> None:
-        state, now = self._states[name], self._clock()
+    def _order(self, name: str, content: dict[str, Any]) -> None:
+        self._shared.give(self._states[name].target.name, self._clock(), content, self._obey)
+
+    def _obey(self, name: str, order: orders.Order) -> None:
+        state, content = self._states[name], order.model_dump()
         with state.lock:
-            state.memory = change(state.memory)
-            self.history.order(name, now, {"at": now, **content}, state.memory.to_json())
+            state.memory = orders.obey(state.memory, order)
+            self.history.order(name, order.at, content, state.memory.to_json())
         _log.info("ordered", target=name, **content)
+
+    def _take_orders(self) -> None:
+        try:
+            self._shared.sync(self._states.keys(), self._obey)
+        except Exception:
+            # As in a cycle: what can be done without goes on.
+            _log.exception("orders of other scalers not taken")
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
         """Call `listener` after every cycle, on the loop's thread; returns what ends that."""
@@ -201,6 +204,7 @@ class Controller:
         """One cycle of all targets; the sentence in which each ended."""
         began = time.monotonic()
         self._look_for_targets()
+        self._take_orders()
         sentences = [self._cycle_of(state) for state in self._states.values()]
         self.metrics.cycled(self._clock(), time.monotonic() - began)
         self.progressed_at = time.monotonic()

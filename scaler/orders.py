@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, model_validator
 
 from scaler import policy
 from scaler.decision import Decision, Memory, Override
@@ -11,6 +14,36 @@ from scaler.targets import Target
 # Bounds that the policy reports where an override has replaced the target's own.
 _REPLACED = ("", "min_workers", "max_workers")
 BOUND = "override"
+
+
+class Order(BaseModel):
+    """What a person ordered for one target; times are epoch seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    at: FiniteFloat
+    order: Literal["pause", "override", "resume"]
+    reason: str
+    by: str
+    until: FiniteFloat | None = None
+    """When it ends by itself; None is until resumed."""
+    replicas: NonNegativeInt | None = None
+    """Of an override: how many workers."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.order == "override" and (self.replicas is None or self.until is None):
+            raise ValueError("an override has a number and an end")
+        return self
+
+
+def obey(memory: Memory, order: Order) -> Memory:
+    """`memory` with the order in it."""
+    if order.order == "pause":
+        return pause(memory, order.reason, order.until)
+    if order.replicas is not None and order.until is not None:
+        return override(memory, Override(order.replicas, order.reason, order.until))
+    return resume(memory)
 
 
 def pause(memory: Memory, reason: str, until: float | None) -> Memory:

@@ -34,6 +34,7 @@ from scaler.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, P
 from scaler.promql import Prometheus
 from scaler.recall import Recall
 from scaler.reload import Reloader
+from scaler.shared_orders import LedgerBoard
 from scaler.signals import Signals
 from scaler.targets import Knobs
 from scaler.web.access import Access
@@ -146,6 +147,7 @@ def _controller(
         orchestrators=made,
         ledger=leader,
         leads=leader.leads,
+        board=LedgerBoard(ledger),
         discover=discovery,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),

@@ -12,6 +12,7 @@ from scaler.metrics import ScalerMetrics
 from scaler.observation import Fleet, Known, Observation, Signal, Unknown
 from scaler.orchestrators.base import Orchestrator, WorkerSeen
 from scaler.promql import Prometheus, PrometheusError, Sample
+from scaler.shared_orders import OrderBoard
 from scaler.signals import Signals
 from scaler.targets import Target
 from scaler.web.status import Links, StatusBoard
@@ -139,7 +140,9 @@ class KnownPrometheus(Prometheus):
         return list(found)
 
 
-def controller_of(crew: Crew, targets: Sequence[Target], folder: Path) -> Controller:
+def controller_of(
+    crew: Crew, targets: Sequence[Target], folder: Path, board: OrderBoard | None = None
+) -> Controller:
     """A controller of `targets`, one cycle done."""
     controller = Controller(
         targets,
@@ -150,6 +153,7 @@ def controller_of(crew: Crew, targets: Sequence[Target], folder: Path) -> Contro
         metrics=ScalerMetrics("test"),
         recall=lambda _target, last, _now: last or Memory(),
         clock=lambda: crew.now,
+        board=board,
     )
     controller.cycle()
     return controller
