@@ -10,11 +10,14 @@ import threading
 
 
 class FaultProxy:
-    """Forwards connections to a port on loopback. Use as a context."""
+    """Forwards connections to a port on loopback. Use as a context.
 
-    def __init__(self, target_port: int) -> None:
+    `listener` may be of another network namespace; else it is a free port on loopback.
+    """
+
+    def __init__(self, target_port: int, listener: socket.socket | None = None) -> None:
         self._target_port = target_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.2)
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
+import socket
 import subprocess
+import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from tests.swarm.engine import Engine, wait_until
-from tests.swarm.images import BASE
+from tests.swarm.images import BASE, ROOT
 
 _HUB = "rr-hub"
 _SUBNET = "10.231.7"
+_CLONE_NEWNET = 0x4000_0000
+HOLLOW = "hollow:test"
+"""An image with nothing in it, for programs of this machine; see `this_machine`."""
 
 
 class Nodes:
@@ -36,7 +43,7 @@ class Nodes:
                 where = f"{self.address(0)}:2377"
                 own = self.address(number)
                 engine.cli("swarm", "join", "--token", token, "--advertise-addr", own, where)
-            wait_until(self._all_ready, "all nodes ready")
+            self.await_ready()
         except BaseException:
             self.__exit__()
             raise
@@ -69,6 +76,11 @@ class Nodes:
         """Put it on the network again."""
         _ip("-n", _HUB, "link", "set", f"port{number}", "up")
 
+    def listener(self, number: int) -> socket.socket:
+        """A listening socket at that engine's address, of use to whoever is outside."""
+        with ThreadPoolExecutor(1) as thread, Path("/run/netns", self._names[number]).open() as ns:
+            return thread.submit(_listen_in, ns.fileno(), self.address(number)).result()
+
     def _connect(self) -> None:
         for name in (*self._names, _HUB):
             with contextlib.suppress(subprocess.CalledProcessError):
@@ -87,14 +99,49 @@ class Nodes:
             _ip("-n", name, "link", "set", "lo", "up")
             # No way out: an engine that looks for an image in a registry gives up at once.
 
+    def await_ready(self) -> None:
+        """Until the manager sees every node again."""
+        wait_until(self._all_ready, "all nodes ready")
+
     def _all_ready(self) -> bool:
         nodes: list[Any] = self.manager.api.nodes()
         ready = [node for node in nodes if node["Status"]["State"] == "ready"]
         return len(ready) == len(self.engines)
 
 
+def _listen_in(namespace: int, address: str) -> socket.socket:
+    """Moves the calling thread into the namespace, for good; a socket stays where it was made."""
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")
+    return socket.create_server((address, 0))
+
+
 def _ip(*arguments: str) -> None:
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def load_hollow(engine: Engine) -> None:
+    """The layout of this machine's root, with nothing inside."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name in ("bin", "sbin", "lib", "lib64", "usr", "etc", "tmp"):
+            here = Path("/", name)
+            entry = tarfile.TarInfo(name)
+            entry.type = tarfile.SYMTYPE if here.is_symlink() else tarfile.DIRTYPE
+            entry.linkname = str(here.readlink()) if here.is_symlink() else ""
+            entry.mode = 0o755
+            tar.addfile(entry)
+    file = engine.scratch / "hollow.tar"
+    file.write_bytes(content.getvalue())
+    engine.cli("import", str(file), HOLLOW)
+
+
+def this_machine(*folders: Path) -> list[str]:
+    """Flags for a service of `HOLLOW` that runs this Python; `folders` may be written to."""
+    read = {Path("/usr"), Path("/etc/alternatives"), Path(sys.base_prefix), ROOT, Path(sys.prefix)}
+    mounts = [f"type=bind,source={path},target={path},readonly" for path in sorted(read)]
+    mounts += [f"type=bind,source={path},target={path}" for path in folders]
+    return [part for mount in mounts for part in ("--mount", mount)]
 
 
 def load_shell(engine: Engine) -> None:
