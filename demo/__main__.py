@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import secrets
 import shlex
 import signal
 import subprocess
@@ -48,9 +49,10 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with Stack(arguments.folder) as stack:
-            problems = Demo(stack, console).run()
+            demo = Demo(stack, console)
+            problems = demo.run()
             if arguments.keep:
-                _keep(stack, console)
+                _keep(stack, console, demo.act_token)
             console.print("[dim]stopping all parts…[/dim]")
     except KeyboardInterrupt:
         console.print("\nstopped; all parts are down")
@@ -73,6 +75,8 @@ class Demo:
     def __init__(self, stack: Stack, console: Console) -> None:
         self._stack = stack
         self._console = console
+        self.act_token = secrets.token_urlsafe(12)
+        """Whoever has it may pause, resume and override on the status page."""
         self._prometheus = Prometheus(stack.prometheus_url)
         self._watch = Watch(Ledger.connect(stack.redis_url), self._prometheus, TARGET)
 
@@ -108,6 +112,7 @@ class Demo:
                 "HISTORY_PATH": str(self._stack.folder / "scaler"),
                 "WORKER_STATE": str(self._stack.folder / "workers"),
                 "WORKER_COMMAND": worker,
+                "HTTP_ACT_TOKEN": self.act_token,
             },
         )
         self._watch.look()
@@ -192,10 +197,11 @@ def _video_problem(path: Path) -> str | None:
     return None if size == (1080, 1920) else f"{size[0]}×{size[1]}; 1080×1920 is promised"
 
 
-def _keep(stack: Stack, console: Console) -> None:
+def _keep(stack: Stack, console: Console, act_token: str) -> None:
     console.print("\nstaying up; Ctrl-C ends it. To look at:")
     for name, url in (
         ("status page", stack.scaler_url),
+        ("  act token", f"{act_token} (what its buttons ask for)"),
         ("exporter", f"{stack.exporter_url}/metrics"),
         ("Prometheus", stack.prometheus_url),
         ("Alertmanager", stack.alertmanager_url),
