@@ -96,6 +96,6 @@ def test_stopped_in_the_middle_it_takes_everything_with_it(
     read_until(demo, "sending a burst")
     assert running_in(folder)
     os.kill(demo.pid, sig)
-    demo.communicate(timeout=60)
+    demo.communicate(timeout=300)
     assert demo.returncode == code
     until(lambda: not running_in(folder), "all parts gone")
