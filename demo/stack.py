@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import yaml
 
@@ -220,11 +221,10 @@ class Stack:
         part.ready = lambda: answers(f"{self.prometheus_url}/-/ready")
         return part
 
-    def _scrape_config(self) -> dict[str, object]:
+    def _scrape_config(self) -> dict[str, Any]:
         """The shipped configuration with this stack's addresses in place of the service names."""
         addresses = {
             "exporter:9419": f"127.0.0.1:{self.exporter_port}",
-            "scaler:8080": f"127.0.0.1:{self.scaler_port}",
             "rabbitmq:15692": f"127.0.0.1:{self.plugin_port}",
             "alertmanager:9093": f"127.0.0.1:{self.alertmanager_port}",
             "prometheus:9090": f"127.0.0.1:{self.prometheus_port}",
@@ -233,7 +233,11 @@ class Stack:
         text = (ROOT / "prometheus/prometheus.yml").read_text()
         for shipped, here in addresses.items():
             text = text.replace(shipped, here)
-        config: dict[str, object] = yaml.safe_load(text)
+        config: dict[str, Any] = yaml.safe_load(text)
+        for scrape in config["scrape_configs"]:
+            if scrape.pop("dns_sd_configs", None):
+                here = f"127.0.0.1:{self.scaler_port}"
+                scrape["static_configs"] = [{"targets": [here]}]
         config["rule_files"] = [str(ROOT / "prometheus/rules/*.yml")]
         return config
 

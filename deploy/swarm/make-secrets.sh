@@ -11,24 +11,30 @@ put() {
     if [ -e "$folder/$1" ]; then cat >/dev/null; else cat >"$folder/$1"; fi
 }
 
-if [ -e "$folder/rabbit_url" ] || [ -e "$folder/redis_url" ]; then
-    echo "$folder already holds secrets; nothing is changed" >&2
-    exit 0
+# What is there already stays, and what is new is made to fit.
+if [ -e "$folder/rabbit_url" ]; then
+    rabbit=$(sed 's|^amqps*://[^:]*:\([^@]*\)@.*|\1|' "$folder/rabbit_url")
+    echo "$folder already holds secrets; only missing ones are added" >&2
+else
+    rabbit=$(random)
 fi
-rabbit=$(random)
 redis=$(random)
 put rabbitmq_conf <<END
 default_user = rabbitreels
 default_pass = $rabbit
 END
-put redis_conf <<END
+printf 'amqp://rabbitreels:%s@rabbitmq:5672/' "$rabbit" | put rabbit_url
+printf 'http://rabbitreels:%s@rabbitmq:15672' "$rabbit" | put management_url
+if [ ! -e "$folder/redis_url" ]; then
+    put redis_conf <<END
 requirepass $redis
 appendonly yes
 maxmemory-policy noeviction
 END
-printf 'amqp://rabbitreels:%s@rabbitmq:5672/' "$rabbit" | put rabbit_url
-printf 'redis://:%s@redis:6379/0' "$redis" | put redis_url
+    printf 'redis://:%s@redis:6379/0' "$redis" | put redis_url
+fi
 random | put gateway_token
+random | put act_token
 random | put grafana_password
 # Read by the engine's client only, which copies them into the Swarm.
 chmod 600 "$folder"/*
