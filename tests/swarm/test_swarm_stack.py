@@ -91,6 +91,10 @@ def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedSt
     assert not stack.query("autoscaler_jobs_redelivered_total > 0")
     spec_after = stack.spec("video-creator")
     assert spec_after == spec_before
+    scraped = 'up{job="scaler"} == 1'
+    wait_until(lambda: len(stack.query(scraped)) == 2, "both scalers scraped")
+    sources = 'autoscaler_source_up{source=~"management|thresholds"} == 1'
+    wait_until(lambda: len(stack.query(sources)) == 2, "all of the exporter's sources")
 
 
 def kill_the_acting_scaler(stack: ShippedStack) -> None:
