@@ -36,7 +36,7 @@ function update(mark, worker, many) {
     say(mark.note, many ? mark.root.title : "");
     mark.fill.style.setProperty("--p", worker.progress ?? 0);
     say(mark.id, short(worker.id));
-    say(mark.job, worker.job_id === null ? "" : `job ${worker.job_id}`);
+    say(mark.job, many || worker.job_id === null ? "" : `job ${worker.job_id}`);
   }
   if (!many) age(mark, worker);
 }
