@@ -30,7 +30,7 @@ demo: setup-demo ## The whole loop on real parts: a burst, the fleet grows, vide
 	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: setup-test ## Everything: unit, integration, e2e, and a real Swarm on a private engine
-	@$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 lint: setup-test ## Format, types, layers, rules, routes, proto
 	@$(BIN)/ruff format --check .
@@ -50,7 +50,7 @@ rules: setup ## Carry prometheus/rules over to the form that the Prometheus oper
 	@$(BIN)/python deploy/kubernetes/components/prometheus-operator/make_rules.py
 
 bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-policy, …
-	@$(BIN)/python tests/bench/bench_$(subst -,_,$*).py $(ARGS)
+	@$(BIN)/python -m tests.bench.bench_$(subst -,_,$*) $(ARGS)
 
 constraints: ## Take the newest allowed packages and pin them
 	@rm -rf .run/pins && $(PYTHON) -m venv .run/pins && .run/pins/bin/pip install --quiet '.[dev]'

@@ -10,18 +10,16 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from demo.processes import free_ports
 from scaler.errors import OrchestratorError
 from scaler.orchestrators.swarm_engine import DirectEngine, Engine
 from scaler.orchestrators.swarm_gateway import GatewayEngine
+from tests.support.waiting import until
 from tests.swarm import images
 from tests.swarm.crew import Crew
-from tests.swarm.engine import image_engine, wait_until
+from tests.swarm.engine import image_engine
 
 TOKEN = "a-token-for-benches-only"
 BOUND_MS = 5.0
@@ -44,7 +42,7 @@ def main() -> int:
             gateway = subprocess.Popen([sys.executable, "-m", "scaler.gateway"], env=environment)
             try:
                 through = GatewayEngine(f"http://127.0.0.1:{port}", TOKEN)
-                wait_until(lambda: answers(through), "the gateway")
+                until(lambda: answers(through), "the gateway")
                 bare = DirectEngine(engine.host, min_grace_s=1)
                 report(measure({"socket": bare, "gateway": through}, rounds))
             finally:

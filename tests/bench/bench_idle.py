@@ -16,8 +16,6 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from tests.support.rig import Rig
 
 WORKERS = 10

@@ -1,6 +1,6 @@
 """The policy beside its peers, each at its best, over real traces.
 
-    python tests/bench/bench_policy.py [--traces FOLDER] [--only NAME] [--startup S] [--max N]
+    make bench-policy ARGS="[--traces FOLDER] [--only NAME] [--startup S] [--max N]"
 
 For every trace, start-up time and maximum: each policy is run over all its knobs; for each worth
 of waiting w the setting with the lowest J(w)/C₀ is run again with other seeds (other tick phases,

@@ -23,11 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from tests.support.loop import dialogue
 from tests.support.rig import SERVICE, Rig
-from tests.swarm.engine import wait_until
+from tests.support.waiting import until
 
 JOBS = 4
 # The policy lets go at once, so that one burst does not prepare for the next.
@@ -89,7 +87,7 @@ def burst(rig: Rig, updates: Updates, number: int) -> Reaction:
     updates.raised_at.clear()
     began = time.time()
     rig.broker.publish(jobs)
-    wait_until(lambda: updates.raised_at, "the update accepted")
+    until(lambda: updates.raised_at, "the update accepted")
     accepted = updates.raised_at[0]
 
     def first_consuming() -> float | None:
@@ -100,7 +98,7 @@ def burst(rig: Rig, updates: Updates, number: int) -> Reaction:
         ]
         return min(starts, default=None)
 
-    consuming = wait_until(first_consuming, "a new worker consuming")
+    consuming = until(first_consuming, "a new worker consuming")
     return Reaction(accepted - began, consuming - began)
 
 
@@ -108,8 +106,8 @@ def come_to_rest(rig: Rig) -> None:
     """One idle worker, an empty queue, nothing on its way."""
     with rig.broker.channel() as channel:
         channel.queue_purge("video-queue")
-    wait_until(lambda: working(rig) == 0, "the jobs in hand done", timeout_s=120)
-    wait_until(lambda: at_one(rig), "one worker", timeout_s=120)
+    until(lambda: working(rig) == 0, "the jobs in hand done", timeout_s=120)
+    until(lambda: at_one(rig), "one worker", timeout_s=120)
 
 
 def working(rig: Rig) -> int:

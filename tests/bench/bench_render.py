@@ -5,7 +5,7 @@ renderer as the process that it is, from interpreter to file. (c) is ffmpeg over
 ready on disk, in two graphs: ours, and the customary one with an input and an `enable` for every
 picture; the cheaper of the two counts. All encode with the same settings.
 
-`python bench_render.py [--job FILE]`; prints a table and, last, a line of JSON.
+`make bench-render ARGS="[--job FILE]"`; prints a table and, last, a line of JSON.
 """
 
 from __future__ import annotations

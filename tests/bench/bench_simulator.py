@@ -1,6 +1,6 @@
 """The simulator beside reality: five minutes of jobs through real parts, and simulated.
 
-    python tests/bench/bench_simulator.py [--minutes 5]
+    make bench-simulator ARGS="[--minutes 5]"
 
 RabbitMQ, Redis, Prometheus, the exporter, the scaler and the workers are real; only the renderer
 is a stand-in that sleeps for the job's duration. Worker-seconds are counted from the processes
@@ -23,8 +23,6 @@ from statistics import fmean
 
 import numpy as np
 import psutil
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from common.jobs import Status
 from scaler.promql import Prometheus

@@ -1,7 +1,7 @@
 """How long a worker takes from process start to consuming, and how much it holds while idle.
 
 The bound on time is a process of the same interpreter that imports `pika`, connects and consumes,
-and nothing else. `python bench_worker_start.py [-n N]`; prints a table and, last, a line of JSON.
+and nothing else. `make bench-worker-start ARGS="[-n N]"`; prints a table and, last, a line of JSON.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ import time
 from pathlib import Path
 
 import psutil
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from demo.stack import Stack
 from tests.support.waiting import until

@@ -11,8 +11,9 @@ from common.ledger import Ledger
 from demo.processes import free_ports
 from demo.stack import Stack
 from tests.support.loop import Broker
+from tests.support.waiting import until
 from tests.swarm import images
-from tests.swarm.engine import image_engine, wait_until
+from tests.swarm.engine import image_engine
 
 SERVICE = "bench-workers"
 _TOKEN = "a-token-for-benches-only"
@@ -43,7 +44,7 @@ class Rig(contextlib.ExitStack):
         self._gateway()
         self._service()
         self._scaler()
-        wait_until(lambda: self.idle() >= self.low, f"{self.low} idle workers", timeout_s=180)
+        until(lambda: self.idle() >= self.low, f"{self.low} idle workers", timeout_s=180)
         return self
 
     def pid(self, name: str) -> int:

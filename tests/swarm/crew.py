@@ -10,7 +10,8 @@ from typing import Any
 
 from scaler.orchestrators.swarm_engine import DirectEngine
 from scaler.orchestrators.swarm_state import ServiceView
-from tests.swarm.engine import Engine, wait_until
+from tests.support.waiting import until
+from tests.swarm.engine import Engine
 from tests.swarm.images import BASE
 
 STOPPED_BY_SWARM = 7
@@ -43,7 +44,7 @@ class Crew:
         for stream in self._streams:
             stream.close()
         for engine in self.engines:
-            wait_until(partial(_none_left, engine), "containers ending")
+            until(partial(_none_left, engine), "containers ending")
         self.direct.close()
 
     def _listen(self, stream: Any) -> None:
@@ -79,9 +80,7 @@ class Crew:
             done = sum(slot.running for slot in seen.slots) == wanted and not leaving
             return seen if done and len(seen.slots) == seen.replicas else None
 
-        found: ServiceView = wait_until(
-            check, f"settled: {name}", explain=lambda: self.describe(name)
-        )
+        found: ServiceView = until(check, f"settled: {name}", explain=lambda: self.describe(name))
         return found
 
     def describe(self, name: str) -> str:
@@ -109,7 +108,7 @@ class Crew:
         engine, container = self.container(task)
         engine.api.kill(container, "USR1")
         service = self.manager.api.inspect_task(task)["ServiceID"]
-        wait_until(
+        until(
             lambda: any(slot.dead and slot.task == task for slot in self.view(service).slots),
             f"{task} having left",
         )

@@ -9,12 +9,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import docker
+
+from tests.support.waiting import until
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rabbitreels-autoscaler"
 _BRIDGES = ("docker0", "docker_gwbridge")
@@ -45,25 +46,6 @@ def require_parts() -> None:
         raise EngineError(f"missing programs: {', '.join(missing)}; apt-get install {packages}")
     if os.geteuid() != 0:
         raise EngineError("the Swarm tests start an engine of their own and need root")
-
-
-def wait_until(
-    check: Callable[[], Any],
-    what: str,
-    *,
-    timeout_s: float = 60.0,
-    explain: Callable[[], object] | None = None,
-) -> Any:
-    """The first true result of `check()`; EngineError after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        result = check()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            why = f": {explain()}" if explain else ""
-            raise EngineError(f"after {timeout_s:.0f} s still not {what}{why}")
-        time.sleep(0.1)
 
 
 class Engine:
@@ -146,7 +128,7 @@ class Engine:
             start_new_session=True,
         )
         log.close()
-        wait_until(self._answers, f"engine {self.name} answering", timeout_s=60)
+        until(self._answers, f"engine {self.name} answering", timeout_s=60)
         self._remove_containers()
         with contextlib.suppress(docker.errors.APIError):
             self.api.prune_volumes(filters={"all": True} if self._newer_api() else None)

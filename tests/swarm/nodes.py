@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from tests.swarm.engine import Engine, wait_until
+from tests.support.waiting import until
+from tests.swarm.engine import Engine
 from tests.swarm.images import BASE, ROOT
 
 _HUB = "rr-hub"
@@ -101,7 +102,7 @@ class Nodes:
 
     def await_ready(self) -> None:
         """Until the manager sees every node again."""
-        wait_until(self._all_ready, "all nodes ready")
+        until(self._all_ready, "all nodes ready")
 
     def _all_ready(self) -> bool:
         nodes: list[Any] = self.manager.api.nodes()

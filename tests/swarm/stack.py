@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,11 +16,15 @@ from typing import Any
 import docker
 import yaml
 
-from tests.swarm.engine import Engine, EngineError, wait_until
+from tests.support.waiting import until
+from tests.swarm.engine import Engine, EngineError
 from tests.swarm.images import ROOT
 
 FOLDER = ROOT / "deploy" / "swarm"
 NAME = "rabbitreels"
+Scaling = tuple[str, int, int]
+"""Service, count before, count after."""
+_SCALED = re.compile(r"(\S+): replicas (\d+) -> (\d+)")
 # Runs in the exporter's container, which has the clients, the addresses and the secrets.
 _PROLOGUE = """
 import json, os, sys, urllib.parse, urllib.request
@@ -80,12 +86,15 @@ class ShippedStack:
         }
         self.exits: dict[str, list[int]] = {}
         """Exit codes by service, as the engine told them."""
+        self.scalings: list[Scaling] = []
+        """Changes of counts, as the engine told them."""
         self._stream: Any = None
 
     def __enter__(self) -> ShippedStack:
         script = FOLDER / "make-secrets.sh"
         subprocess.run(["sh", str(script), str(self._secrets)], check=True)
-        self._stream = self.engine.api.events(decode=True, filters={"event": "die"})
+        told = {"event": ["die", "update"]}
+        self._stream = self.engine.api.events(decode=True, filters=told)
         threading.Thread(target=self._listen, daemon=True).start()
         try:
             self.deploy()
@@ -105,8 +114,8 @@ class ShippedStack:
         for container in api.containers(quiet=True):
             with contextlib.suppress(Exception):
                 api.kill(container["Id"])
-        wait_until(lambda: not api.containers(quiet=True), "containers ending")
-        wait_until(lambda: not self._networks(), "networks gone")
+        until(lambda: not api.containers(quiet=True), "containers ending")
+        until(lambda: not self._networks(), "networks gone")
         for volume in api.volumes()["Volumes"] or []:
             with contextlib.suppress(Exception):
                 api.remove_volume(volume["Name"], force=True)
@@ -117,6 +126,11 @@ class ShippedStack:
     def _listen(self) -> None:
         for event in self._stream:
             attributes = event["Actor"]["Attributes"]
+            if event["Action"] == "update":
+                if "replicas.new" in attributes:
+                    counts = int(attributes["replicas.old"]), int(attributes["replicas.new"])
+                    self.scalings.append((attributes["name"], *counts))
+                continue
             service = attributes.get("com.docker.swarm.service.name", "")
             self.exits.setdefault(service.removeprefix(f"{NAME}_"), []).append(
                 int(attributes["exitCode"])
@@ -132,7 +146,7 @@ class ShippedStack:
 
     def await_running(self, timeout_s: float = 240) -> None:
         """Wait until every service has its replicas running."""
-        wait_until(lambda: not self.lacking(), "running", timeout_s=timeout_s, explain=self.lacking)
+        until(lambda: not self.lacking(), "running", timeout_s=timeout_s, explain=self.lacking)
 
     def lacking(self) -> str:
         """Services that have fewer running tasks than replicas, with their tasks' words."""
@@ -160,7 +174,7 @@ class ShippedStack:
                     return str(task["Status"]["ContainerStatus"]["ContainerID"])
             return None
 
-        return str(wait_until(find, f"a running {service}"))
+        return str(until(find, f"a running {service}"))
 
     def acting_scaler(self, but: str = "") -> str:
         """Id of the container that holds the lease; empty while none does, or while it is `but`."""
@@ -213,6 +227,15 @@ class ShippedStack:
         """Files in the workers' volume by job id."""
         volume = self.engine.api.inspect_volume(f"{NAME}_videos-data")
         return {path.stem: path for path in Path(volume["Mountpoint"]).glob("*.mp4")}
+
+    def applied(self) -> Iterator[Scaling]:
+        """Changes of counts that the scalers say they have made, by all their histories."""
+        volume = self.engine.api.inspect_volume(f"{NAME}_scaler-data")
+        for path in Path(volume["Mountpoint"]).glob("*/history.sqlite"):
+            with contextlib.closing(sqlite3.connect(path)) as history:
+                for (content,) in history.execute("SELECT content FROM decisions").fetchall():
+                    for name, old, new in _SCALED.findall(json.loads(content)["applied"]):
+                        yield name, int(old), int(new)
 
     def logs(self, service: str) -> str:
         """The newest lines of a service."""

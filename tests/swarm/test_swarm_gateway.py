@@ -20,8 +20,8 @@ from scaler.orchestrators.swarm_engine import DirectEngine
 from scaler.orchestrators.swarm_gateway import GatewayEngine
 from scaler.targets import Target
 from tests.support.hostile import TOKEN, hostile, send
+from tests.support.waiting import until
 from tests.swarm.crew import Crew, spec_of
-from tests.swarm.engine import wait_until
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
@@ -135,7 +135,7 @@ def test_a_service_opts_in_and_out_while_all_runs(crew: Crew, client: GatewayEng
     crew.create("late", 1)
     label = ("service", "update", "--detach")
     crew.manager.cli(*label, "--label-add", "autoscaler.enable=true", "late")
-    wait_until(lambda: not client.view("late").hold, "in")
+    until(lambda: not client.view("late").hold, "in")
     client.set_replicas(client.view("late"), 2)
     crew.manager.cli(*label, "--label-rm", "autoscaler.enable", "late")
     with pytest.raises(OrchestratorError, match="not opted in"):

@@ -20,9 +20,10 @@ from scaler.orchestrators.swarm import Swarm
 from scaler.orchestrators.swarm_order import next_removed
 from scaler.targets import Target
 from tests.support.fault_proxy import FaultProxy
+from tests.support.waiting import until
 from tests.support.worker_fleet import LAUNCH, Fleet, make_video
 from tests.swarm.crew import Crew
-from tests.swarm.engine import Engine, wait_until
+from tests.swarm.engine import Engine
 from tests.swarm.images import ROOT
 from tests.swarm.nodes import HOLLOW, Nodes, load_hollow, load_shell, this_machine
 
@@ -83,7 +84,7 @@ def shrink(crew: Crew, name: str, dice: random.Random) -> int:
         for _ in leavers:
             before, foretold = slot_numbers(crew, name), next_removed(crew.view(name).slots)
             assert swarm.settle(target), crew.describe(name)
-            wait_until(lambda: caught_up(crew, name), "caught up")
+            until(lambda: caught_up(crew, name), "caught up")
             gone = before - slot_numbers(crew, name)
             assert gone < {slot.number for slot in foretold} or gone == {
                 slot.number for slot in foretold
@@ -121,7 +122,7 @@ def test_swarm_removes_what_is_foretold_also_among_running_tasks(nodes: Nodes) -
             foretold = {slot.number for slot in next_removed(seen.slots)}
             before = slot_numbers(crew, "order")
             crew.direct.set_replicas(seen, seen.replicas - 1)
-            wait_until(lambda: caught_up(crew, "order"), "caught up")
+            until(lambda: caught_up(crew, "order"), "caught up")
             gone = before - slot_numbers(crew, "order")
             assert len(gone) == 1
             assert gone <= foretold
@@ -193,8 +194,8 @@ def test_jobs_of_nodes_that_are_cut_off_are_done_elsewhere_once(
         jobs = [fleet.submit(f"await {go}") for _ in range(3)]
         explain = partial(_last_words, nodes)
         opened.callback(go.touch)
-        wait_until(lambda: all(map(fleet.renders, jobs)), "three at work", explain=explain)
-        wait_until(lambda: len(workers.having_jobs()) == 3, "three told of", explain=explain)
+        until(lambda: all(map(fleet.renders, jobs)), "three at work", explain=explain)
+        until(lambda: len(workers.having_jobs()) == 3, "three told of", explain=explain)
         by_node = {worker.node: worker for worker in workers.having_jobs()}
         lost = [by_node[node] for node in nodes.ids()[1:]]
         opened.callback(_mend, nodes)
@@ -202,17 +203,17 @@ def test_jobs_of_nodes_that_are_cut_off_are_done_elsewhere_once(
             nodes.cut(number)
         dead = nodes.engines[1]
         dead.api.kill(_container_of(dead))
-        wait_until(
+        until(
             lambda: all(fleet.renders(str(worker.job_id)) > 1 for worker in lost),
             "begun elsewhere",
             timeout_s=180,
             explain=explain,
         )
         go.touch()
-        wait_until(lambda: fleet.depth(fleet.result_queue) == 3, "all announced", explain=explain)
+        until(lambda: fleet.depth(fleet.result_queue) == 3, "all announced", explain=explain)
         _mend(nodes)
         # Who was only cut off has not said its last word before it has left.
-        wait_until(lambda: fleet.ledger.worker(lost[1].id) is None, "left", timeout_s=180)
+        until(lambda: fleet.ledger.worker(lost[1].id) is None, "left", timeout_s=180)
         assert Counter(fleet.announced()) == dict.fromkeys(jobs, 1)
         assert {path.stem for path in fleet.output.glob("*.mp4")} == set(jobs)
         assert {fleet.status(job) for job in jobs} == {"done"}

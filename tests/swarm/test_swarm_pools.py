@@ -17,8 +17,8 @@ from scaler.orchestrators.swarm import Swarm
 from scaler.orchestrators.swarm_gateway import GatewayEngine
 from scaler.targets import Pool, Target
 from tests.support.hostile import TOKEN
+from tests.support.waiting import until
 from tests.swarm.crew import Crew
-from tests.swarm.engine import wait_until
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
 
@@ -62,7 +62,7 @@ class Pools:
         leavers = [worker.task for worker in self.pooled.victims(TARGET, self.idle(), count)]
         for task in leavers:
             self.crew.leave(task)
-        wait_until(self._settled, "empty slots given back")
+        until(self._settled, "empty slots given back")
         for name in ("reserved", "spot"):
             self.crew.settled(name)
         return ["spot" if task in spot else "reserved" for task in leavers]
@@ -89,7 +89,7 @@ def test_what_finds_no_node_spills_over_and_the_dear_are_given_back_first(
     said = pools.pooled.scale_up(TARGET, 4)
     assert said == "reserved: replicas 0 -> 3; spot: replicas 0 -> 1"
     crew.settled("spot", running=1)
-    wait_until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
+    until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
     assert (pools.fleet().running, pools.fleet().pending) == (4, 3), "it is waited for"
 
     pools.now += 60
@@ -122,7 +122,7 @@ def test_a_pool_can_shrink_although_some_of_it_have_no_node(
     pools = Pools(crew, gateway)
     assert pools.fleet().running == 2
     pools.pooled.scale_up(TARGET, 3)
-    wait_until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
+    until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
     stays, leaves = sorted(crew.running("reserved"))
     crew.leave(pools.pooled.victims(TARGET, [WorkerSeen(leaves, "idle", 0, task=leaves)], 1)[0].id)
 
@@ -130,9 +130,9 @@ def test_a_pool_can_shrink_although_some_of_it_have_no_node(
         running = crew.running("reserved")
         return len(running) == 2 and leaves not in running
 
-    wait_until(replaced, "its place taken", explain=lambda: crew.describe("reserved"))
+    until(replaced, "its place taken", explain=lambda: crew.describe("reserved"))
     assert stays in crew.running("reserved")
     assert pools.fleet().pending == 0
-    wait_until(lambda: pools.pooled.settle(TARGET), "an empty slot given back")
+    until(lambda: pools.pooled.settle(TARGET), "an empty slot given back")
     crew.settled("reserved", running=2)
     assert set(crew.exits.values()) == {0}

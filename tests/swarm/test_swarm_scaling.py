@@ -21,8 +21,9 @@ from scaler.orchestrators.swarm import Swarm
 from scaler.orchestrators.swarm_engine import DirectEngine, StaleVersionError
 from scaler.orchestrators.swarm_state import ServiceView
 from scaler.targets import Target
+from tests.support.waiting import until
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
-from tests.swarm.engine import Engine, EngineError, wait_until
+from tests.swarm.engine import Engine, EngineError
 from tests.swarm.images import BASE
 
 pytestmark = [pytest.mark.swarm, pytest.mark.timeout(300)]
@@ -158,10 +159,8 @@ def test_idle_workers_leave_one_by_one_and_only_empty_slots_are_removed(crew: Cr
         for task in dice.sample(leavers, len(leavers)):
             crew.leave(task)
         for _ in leavers:
-            wait_until(lambda: swarm.settle(one), "an empty slot given back")
-            wait_until(
-                lambda: len(crew.view("down").slots) == crew.view("down").replicas, "consistent"
-            )
+            until(lambda: swarm.settle(one), "an empty slot given back")
+            until(lambda: len(crew.view("down").slots) == crew.view("down").replicas, "consistent")
         crew.settled("down")
         assert crew.running("down") == running - set(leavers)
     assert crew.view("down").replicas == 1
@@ -185,7 +184,7 @@ def test_no_update_while_a_task_finishes_after_sigterm(crew: Crew) -> None:
     crew.create("term", 3, slow=6)
     crew.manager.cli("service", "scale", "--detach", "term=2")
     swarm, one = swarm_of(crew), target("term")
-    wait_until(lambda: any(task.leaving for task in crew.view("term").tasks), "SIGTERM sent")
+    until(lambda: any(task.leaving for task in crew.view("term").tasks), "SIGTERM sent")
     fleet = swarm.fleet(one, [])
     assert fleet.draining == 1
     assert fleet.hold == "1 tasks finish their jobs after SIGTERM"
@@ -207,13 +206,13 @@ def test_in_an_emergency_workers_come_and_the_one_that_finishes_is_not_killed(cr
         fleet = swarm.fleet(one, [])
         return fleet if fleet.draining else None
 
-    assert wait_until(ending, "SIGTERM sent").hold_yields
+    assert until(ending, "SIGTERM sent").hold_yields
     kept = crew.running("urgent")
     assert swarm.scale_up_urgently(one, 5) == "urgent: replicas 2 -> 5"
     crew.settled("urgent", running=5)
     assert kept < crew.running("urgent")
     # By itself, not by SIGKILL at the end of its grace period.
-    wait_until(lambda: crew.exits, "the one that finished")
+    until(lambda: crew.exits, "the one that finished")
     assert list(crew.exits.values()) == [STOPPED_BY_SWARM]
 
 
@@ -234,7 +233,7 @@ def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(cr
         running = crew.running("sick")
         return len(running) == 2 and sick.task not in running
 
-    wait_until(replaced, "another in its place", explain=lambda: crew.describe("sick"))
+    until(replaced, "another in its place", explain=lambda: crew.describe("sick"))
     assert well.task in crew.running("sick")
     fleet = swarm.fleet(one, told)
     assert (fleet.replicas, fleet.running, fleet.unhealthy, fleet.dead) == (2, 2, 0, 0)
@@ -259,7 +258,7 @@ def test_a_bad_rollout_during_a_burst_comes_back_to_the_good_image(crew: Crew) -
             holds.add(str(error))
             return False
 
-    wait_until(burst, "the burst answered", timeout_s=90)
+    until(burst, "the burst answered")
     crew.settled("roll", running=5)
     image = spec_of(crew.manager, "roll")["TaskTemplate"]["ContainerSpec"]["Image"]
     assert image == BASE
@@ -308,7 +307,7 @@ def _races(crew: Crew, name: str, rounds: int) -> Counter[str]:
 
     for number in range(rounds):
         # From none, so that no roll-out has to be waited for.
-        wait_until(empty, f"{name} empty", explain=lambda: crew.describe(name))
+        until(empty, f"{name} empty", explain=lambda: crew.describe(name))
         before, person = engine.tally.copy(), partial(_person, crew.manager, name, number)
         if number % 2:
             engine.just_before = lambda person=person: engine.tally.update(person())
@@ -378,7 +377,7 @@ def _expect_obstacle(swarm: Swarm, service: str, kind: Obstacle, words: str) -> 
         fleet = swarm.fleet(target(service), [])
         return fleet.obstacle_kind is kind and words in (fleet.obstacle or "")
 
-    wait_until(said, f"obstacle {words!r}", explain=lambda: swarm.fleet(target(service), []))
+    until(said, f"obstacle {words!r}", explain=lambda: swarm.fleet(target(service), []))
 
 
 @pytest.mark.parametrize(
@@ -408,11 +407,11 @@ def test_a_stack_deploy_that_resets_the_count_is_mended_at_once(crew: Crew) -> N
     crew.manager.cli(*deploy)
     crew.own("reset_few")
     swarm, one = swarm_of(crew), target("reset_few")
-    wait_until(lambda: crew.running("reset_few"), "the first worker")
+    until(lambda: crew.running("reset_few"), "the first worker")
     swarm.scale_up(one, 4)
     crew.settled("reset_few", running=4)
     crew.manager.cli(*deploy)
     assert crew.view("reset_few").replicas == 1
-    wait_until(lambda: not crew.view("reset_few").hold, "those stopped having ended")
+    until(lambda: not crew.view("reset_few").hold, "those stopped having ended")
     assert swarm.scale_up(one, 4) == "reset_few: replicas 1 -> 4"
     crew.settled("reset_few", running=4)
