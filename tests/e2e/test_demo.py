@@ -21,7 +21,8 @@ PAGE = ROOT / "docs/getting-started/local.md"
 
 def start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-u", "-m", "demo", "--folder", str(folder)],
+        # Whoever starts the tests in the background has Ctrl-C ignored, and all below inherit that.
+        ["env", "--default-signal=INT", sys.executable, "-um", "demo", "--folder", str(folder)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Request, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 _FLAGS = (
@@ -23,6 +23,8 @@ _FLAGS = (
 Theme = Literal["dark", "light"]
 # A browser's first start on a machine that is busy with other things may take this long.
 _PATIENCE_MS = 120_000
+_CUT = "ERR_NETWORK_CHANGED"
+_LOADS = 10
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Complaints:
         """Note what happens on `page`, whose own server is at `origin`."""
 
         def heard(kind: str, text: str) -> None:
-            if kind in ("error", "warning"):
+            if kind in ("error", "warning") and _CUT not in text:
                 self.said.append(text)
 
         def requested(address: str) -> None:
@@ -73,7 +75,7 @@ def opened(
     complaints = Complaints()
     complaints.listen(page, url.partition("#")[0])
     try:
-        page.goto(url, timeout=_PATIENCE_MS)
+        visit(page, url)
         page.wait_for_selector("#live.on", timeout=_PATIENCE_MS)
     except Error as error:
         text = page.locator("body").inner_text()
@@ -81,6 +83,31 @@ def opened(
         raise AssertionError(f"{error}\n{noted}\nThe page says:\n{text}") from error
     yield page, complaints
     page.close()
+
+
+def visit(page: Page, url: str) -> None:
+    """Go there, and again when the browser cut a part of the page off on the way.
+
+    It does so when the machine's interfaces change, as they do while the engine of a test beside
+    this one makes networks.
+    """
+    cut: list[str] = []
+
+    def failed(lost: Request) -> None:
+        if _CUT in (lost.failure or ""):
+            cut.append(lost.url)
+
+    page.on("requestfailed", failed)
+    for _ in range(_LOADS):
+        cut.clear()
+        try:
+            page.goto(url, timeout=_PATIENCE_MS)
+        except Error as error:
+            if _CUT not in str(error):
+                raise
+        if not cut:
+            break
+    page.remove_listener("requestfailed", failed)
 
 
 def violations(page: Page) -> list[str]:

@@ -17,7 +17,7 @@ from scaler.targets import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
 from scaler.web.server import WebServer
-from tests.support.browser import Theme, chromium, opened, violations
+from tests.support.browser import Theme, chromium, opened, violations, visit
 from tests.support.crew import Crew, board_of, controller_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -194,7 +194,7 @@ def test_another_target_is_chosen(browser: Browser, site: Site) -> None:
 def test_looking_with_a_token(browser: Browser, tmp_path: Path) -> None:
     with Site(tmp_path, look=LOOK) as site:
         page = browser.new_page()
-        page.goto(site.url)
+        visit(page, site.url)
         page.fill("#login-token", LOOK)
         page.keyboard.press("Enter")
         expect(page.locator("#verdict-text")).to_have_text("Keeping up")
@@ -218,7 +218,7 @@ def test_a_begin_that_is_refused_is_tried_again(
     page = browser.new_page()
     where = f"**/api/{path}"
     page.route(where, lambda route: route.fulfill(status=status, body=body))
-    page.goto(site.url)
+    visit(page, site.url)
     expect(page.locator("#live-text")).to_have_text("Reconnecting…")
     page.unroute(where)
     expect(page.locator("#live-text")).to_have_text("Live")
@@ -230,7 +230,7 @@ def test_a_begin_that_is_refused_is_tried_again(
 def test_targets_that_come_and_go_are_followed(browser: Browser, tmp_path: Path) -> None:
     with Site(tmp_path, targets=()) as site:
         page = browser.new_page()
-        page.goto(site.url)
+        visit(page, site.url)
         expect(page.locator("#live-text")).to_have_text("Reconnecting…")
         expect(page.locator("#verdict-text")).to_have_text("No target yet")
         site.controller.reconfigure(TARGETS, {"process": site.crew})
