@@ -292,7 +292,7 @@ async def measure(url: str, seconds: float, peak_seconds: float) -> dict[str, fl
     calls = requests()
     tick_s = ExternalScalerSettings().grpc_tick_s
     with spawned("--serve", url) as (port, process), spawned("--echo") as (echo_port, echo_process):
-        await by_the_clock(port, calls, RATE, tick_s)  # triggers are read, connections made
+        await by_the_clock(port, calls, RATE, len(calls) / RATE)  # each trigger is read once
         before, begun = queries_received(url), time.time()
         steady = await by_the_clock(port, calls, RATE, seconds)
         ticks = time.time() // tick_s - begun // tick_s + 1
