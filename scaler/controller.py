@@ -302,11 +302,8 @@ class Controller:
             state.drains.withdraw(wanted_again)
             self.metrics.drains(target.name, taken_back=len(wanted_again))
             if fleet.running < decision.replicas:
-                orchestrator = state.orchestrator
-                raise_to = (
-                    orchestrator.scale_up_urgently if decision.urgent else orchestrator.scale_up
-                )
-                return [raise_to(target, decision.replicas)]
+                replicas, urgent = decision.replicas, decision.urgent
+                return [state.orchestrator.scale_up(target, replicas, urgent=urgent)]
         elif surplus > 0 and decision.retire > 0:
             idle = [w for w in state.workers if w.state == "idle" and w.id not in leaving]
             victims = state.orchestrator.victims(target, idle, min(surplus, decision.retire))

@@ -45,12 +45,11 @@ class Orchestrator(ABC):
         """What runs for `target` now. `workers` tells who of them already consumes."""
 
     @abstractmethod
-    def scale_up(self, target: Target, running: int) -> str:
-        """Have that many workers running or starting; a sentence of what was done."""
+    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
+        """Have that many workers running or starting; a sentence of what was done.
 
-    def scale_up_urgently(self, target: Target, running: int) -> str:
-        """The same in an emergency: also while `Fleet.hold_yields`."""
-        return self.scale_up(target, running)
+        In an emergency (`urgent`) also while `Fleet.hold_yields`.
+        """
 
     @abstractmethod
     def victims(

@@ -29,7 +29,13 @@ class DryRun(Orchestrator):
             draining=states.count("draining"),
         )
 
-    def scale_up(self, target: Target, running: int) -> str:
+    def scale_up(
+        self,
+        target: Target,
+        running: int,
+        *,
+        urgent: bool = False,  # noqa: ARG002
+    ) -> str:
         """Only say what would be done."""
         return f"dry run: would have {running} workers of {target.service}"
 

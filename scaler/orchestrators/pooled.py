@@ -84,20 +84,11 @@ class Pooled(Orchestrator):
         patience = waited(before, fleet, pool.pending_after, self._clock())
         return _Seen(pool, view, fleet, patience)
 
-    def scale_up(self, target: Target, running: int) -> str:
+    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         """Fill the cheapest pool, then the next; one that refuses is passed over."""
         if not target.pools:
-            return self._wrapped.scale_up(target, running)
-        return self._fill(self._seen[target.name], running, urgent=False)
-
-    def scale_up_urgently(self, target: Target, running: int) -> str:
-        """The same in an emergency."""
-        if not target.pools:
-            return self._wrapped.scale_up_urgently(target, running)
-        return self._fill(self._seen[target.name], running, urgent=True)
-
-    def _fill(self, pools: Sequence[_Seen], running: int, *, urgent: bool) -> str:
-        raise_to = self._wrapped.scale_up_urgently if urgent else self._wrapped.scale_up
+            return self._wrapped.scale_up(target, running, urgent=urgent)
+        pools = self._seen[target.name]
         places = [seen.place(urgent=urgent) for seen in pools]
         done, refused = [], []
         for number, seen in enumerate(pools):
@@ -105,7 +96,7 @@ class Pooled(Orchestrator):
             if share <= places[number].running:
                 continue
             try:
-                done.append(raise_to(seen.view, share))
+                done.append(self._wrapped.scale_up(seen.view, share, urgent=urgent))
                 self._note_change(seen)
             except OrchestratorError as error:
                 refused.append(f"{seen.pool.service}: {error}")

@@ -93,7 +93,13 @@ class Process(Orchestrator):
             obstacle_kind=Obstacle.CRASH_LOOP if waiting else None,
         )
 
-    def scale_up(self, target: Target, running: int) -> str:
+    def scale_up(
+        self,
+        target: Target,
+        running: int,
+        *,
+        urgent: bool = False,  # noqa: ARG002
+    ) -> str:
         """Start what is lacking."""
         staying = len(self._living(target)) - self._draining.get(target.name, 0)
         lacking = running - staying

@@ -94,15 +94,11 @@ class Swarm(Orchestrator):
             most=_bounds(seen)[1],
         )
 
-    def scale_up(self, target: Target, running: int) -> str:
-        """Raise the count to `running` plus the slots that nobody will be in."""
-        return self._scale_up(target, running, urgent=False)
+    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
+        """Raise the count to `running` plus the slots that nobody will be in.
 
-    def scale_up_urgently(self, target: Target, running: int) -> str:
-        """The same while tasks end after SIGTERM; see docs/adr/0066 for what becomes of those."""
-        return self._scale_up(target, running, urgent=True)
-
-    def _scale_up(self, target: Target, running: int, *, urgent: bool) -> str:
+        If `urgent`, also while tasks end after SIGTERM: see docs/adr/0066.
+        """
         draining = self._draining.get(target.name, frozenset())
         for _ in range(_ATTEMPTS):
             seen = self._changeable(target, urgent=urgent)

@@ -74,7 +74,7 @@ class Crew(Signals, Orchestrator):
             obstacle=self.obstacle,
         )
 
-    def scale_up(self, target: Target, running: int) -> str:
+    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         crew = self.states.setdefault(target.name, {})
         before = len(crew)
         for number in range(before, running):

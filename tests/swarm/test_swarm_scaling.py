@@ -208,7 +208,7 @@ def test_in_an_emergency_workers_come_and_the_one_that_finishes_is_not_killed(cr
 
     assert until(ending, "SIGTERM sent").hold_yields
     kept = crew.running("urgent")
-    assert swarm.scale_up_urgently(one, 5) == "urgent: replicas 2 -> 5"
+    assert swarm.scale_up(one, 5, urgent=True) == "urgent: replicas 2 -> 5"
     crew.settled("urgent", running=5)
     assert kept < crew.running("urgent")
     # By itself, not by SIGKILL at the end of its grace period.

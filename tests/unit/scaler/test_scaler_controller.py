@@ -83,14 +83,11 @@ class World(Signals, Orchestrator):
             obstacle_kind=self.obstacle,
         )
 
-    def scale_up_urgently(self, target: Target, running: int) -> str:
-        return f"urgently {self.scale_up(target, running)}"
-
-    def scale_up(self, target: Target, running: int) -> str:
+    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         while len(self.states) < running:
             self.states[f"w{self.started}"] = "idle"
             self.started += 1
-        return f"raised to {running}"
+        return f"{'urgently ' if urgent else ''}raised to {running}"
 
     def victims(
         self, target: Target, idle: Sequence[WorkerSeen], count: int

@@ -106,10 +106,7 @@ class Services(Signals, Orchestrator):
             most=self.limits.get(target.service),
         )
 
-    def scale_up_urgently(self, target: Target, running: int) -> str:
-        return f"urgently {self.scale_up(target, running)}"
-
-    def scale_up(self, target: Target, running: int) -> str:
+    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         if target.service in self.refuses:
             raise OrchestratorError("refused")
         crew = self.states[target.service]
@@ -117,7 +114,7 @@ class Services(Signals, Orchestrator):
         for _ in range(running - before):
             crew[f"{target.service}-{next(self._numbers)}"] = "pending"
         self.place()
-        return f"{target.service}: {before} -> {running}"
+        return f"{'urgently ' if urgent else ''}{target.service}: {before} -> {running}"
 
     def victims(
         self, target: Target, idle: Sequence[WorkerSeen], count: int
@@ -282,7 +279,7 @@ def test_in_an_emergency_the_pools_whose_hold_yields_are_filled(
     services.holds = {"reserved": "a roll-out is running", "spot": "1 tasks finish their jobs"}
     services.yields = {"spot"}
     assert look(services, pooled).hold_yields
-    assert pooled.scale_up_urgently(TARGET, 2).endswith("urgently spot: 0 -> 2")
+    assert pooled.scale_up(TARGET, 2, urgent=True).endswith("urgently spot: 0 -> 2")
     assert counts(services) == (0, 2)
 
 
