@@ -269,6 +269,14 @@ class Ledger:
             return None
         return Claim(job_id, fields["worker"], int(fields["token"]))
 
+    def at_work(self, job_id: str) -> Claim | None:
+        """Who has the job and works on it, by its own record: a dead one has it in name only."""
+        claim = self.holder(job_id)
+        if claim is None:
+            return None
+        record = self.worker(claim.worker_id)
+        return claim if record is not None and record.job_id == job_id else None
+
     def worker(self, worker_id: str) -> WorkerRecord | None:
         """One worker's record, or None when there is none that can be read."""
         with _wrapped():

@@ -285,19 +285,15 @@ class Handler:
 
     def _held_elsewhere(self, job_id: str) -> bool:
         """Whether another worker, which is alive, works on the job."""
-        holder = self._ask(lambda ledger: ledger.holder(job_id))
-        if holder is None or holder.worker_id == self._settings.worker_id:
-            return False
-        record = self._ask(lambda ledger: ledger.worker(holder.worker_id))
-        return record is not None and record.job_id == job_id
+        holder = self._ask(lambda ledger: ledger.at_work(job_id))
+        return holder is not None and holder.worker_id != self._settings.worker_id
 
     def _claim(self, job_id: str) -> None:
         worker = self._settings.worker_id
         # A claim counts only while its holder's record names the job, so that goes first.
         self._ask(lambda ledger: ledger.put_worker(self._presence.record))
-        self._presence.hold(
-            self._ask(lambda ledger: ledger.claim(job_id, worker, ttl_s=CLAIM_TTL_S))
-        )
+        claim = self._ask(lambda ledger: ledger.claim(job_id, worker, ttl_s=CLAIM_TTL_S))
+        self._presence.hold(job_id, claim)
 
     def _let_go(self) -> None:
         self._presence.let_go()

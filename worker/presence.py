@@ -51,6 +51,7 @@ class Presence:
         self._events: deque[Event] = deque(maxlen=MAX_EVENTS)
         self._status: JobStatus | None = None
         self._changed = True
+        self._held: str | None = None
         self._claim: Claim | None = None
         self._claimed_at = 0.0
         self._written_at = 0.0
@@ -61,6 +62,8 @@ class Presence:
         """Why the scaler wants this worker to leave, while it does."""
         self.last_heartbeat: datetime | None = None
         self.reachable = False
+        self.tried = threading.Event()
+        """Set once `reachable` says something: the ledger has answered, or has not."""
         self.moved_at = time.monotonic()
         """When the thread last showed that it is alive."""
         self.progressed_at = 0.0
@@ -136,17 +139,19 @@ class Presence:
             self._events.extend(events)
             self._wake.notify()
 
-    def hold(self, claim: Claim | None) -> None:
-        """Keep this claim alive from now on."""
+    def hold(self, job_id: str, claim: Claim | None) -> None:
+        """Keep this claim to the job alive from now on; None is made up for when the ledger is
+        back."""
         with self._wake:
             self.superseded.clear()
-            self._claim = claim
+            self._held, self._claim = job_id, claim
             self._claimed_at = time.monotonic()
 
     def let_go(self) -> None:
         """Give the claim up, if there is one, and say no more of the job's progress."""
         with self._wake:
-            claim, self._claim, self._status = self._claim, None, None
+            claim = self._claim
+            self._held = self._claim = self._status = None
         if claim is not None:
             self.tell(lambda ledger: ledger.release(claim))
 
@@ -184,10 +189,12 @@ class Presence:
                     self._ledger.remove_worker(self._record.id)
                     return
                 self.reachable, pause = True, _BACKOFF_S[0]
+                self.tried.set()
             except Exception as error:  # whatever it is, this thread must outlive it
                 if self.reachable:
                     _log.warning("ledger away; outcomes are kept", error=str(error)[:300])
                 self.reachable = False
+                self.tried.set()
                 time.sleep(pause)
                 pause = min(_BACKOFF_S[1], pause * 2)
                 continue
@@ -249,18 +256,20 @@ class Presence:
         self._written_at = now
 
     def _keep_claim(self) -> None:
-        claim, now = self._claim, time.monotonic()
-        if claim is None or now - self._claimed_at < _RENEW_S:
+        with self._wake:
+            job_id, claim = self._held, self._claim
+        now = time.monotonic()
+        if job_id is None or now - self._claimed_at < _RENEW_S:
             return
-        if self._ledger.renew(claim, ttl_s=CLAIM_TTL_S):
+        if claim is not None and self._ledger.renew(claim, ttl_s=CLAIM_TTL_S):
             self._claimed_at = now
             return
-        holder = self._ledger.holder(claim.job_id)
-        if holder is not None and holder.worker_id != claim.worker_id:
+        holder = self._ledger.at_work(job_id)
+        if holder is not None and holder.worker_id != self._record.id:
             self.superseded.set()
             return
-        # It lapsed, or went with the ledger's memory, and nobody has taken the job since.
-        fresh = self._ledger.claim(claim.job_id, claim.worker_id, ttl_s=CLAIM_TTL_S)
+        # Never made, lapsed, or gone with the ledger's memory, and nobody else is at the job.
+        fresh = self._ledger.claim(job_id, self._record.id, ttl_s=CLAIM_TTL_S)
         with self._wake:
-            if self._claim is claim:
+            if self._held == job_id and self._claim is claim:
                 self._claim, self._claimed_at = fresh, now

@@ -84,15 +84,19 @@ class Worker:
             self._leaving.on_notice(settings.interruption_notice, settings.interruption_grace)
         self._http.start()
         self._presence.amend(address=f"{_address(settings)}:{self._http.port}")
-        self._broker.start()
         self._presence.start()
+        self._broker.start()
         if self._await_consuming():
             self._take_jobs()
         return self._leave()
 
     def _await_consuming(self) -> bool:
-        """Wait until jobs can come; False when asked to leave before."""
-        while not self._broker.consuming.wait(_POLL_S):
+        """Wait until jobs can come; False when asked to leave before.
+
+        The ledger must have been tried by then: who takes a job before its first answer can't know
+        that another worker has it.
+        """
+        while not (self._presence.tried.wait(_POLL_S) and self._broker.consuming.wait(_POLL_S)):
             self._moved_at = time.monotonic()
             if self._leaving.asked:
                 return False

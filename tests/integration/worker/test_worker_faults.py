@@ -109,6 +109,27 @@ def test_a_second_worker_waits_for_the_first_and_its_result(fleet: Fleet, tmp_pa
     assert fleet.renders(job) == 1
 
 
+def test_a_worker_asks_the_ledger_before_it_takes_its_first_job(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    """The broker is there at once, the ledger's first answer comes late."""
+    go_on = tmp_path / "go on"
+    fleet.start("w1")
+    job = fleet.submit(f"await {go_on}")
+    until(lambda: fleet.renders(job))
+    fleet.submit("fast", job)
+    with FaultProxy(fleet.stack.redis_port) as proxy:
+        proxy.freeze()
+        fleet.start("w2", REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
+        until(lambda: fleet.depth(fleet.job_queue) == 0, what="w2 has the copy in hand")
+        time.sleep(0.5)  # the ledger keeps it waiting, for less than makes it give the ledger up
+        proxy.thaw()
+        until(lambda: happened(fleet, "put off") > 0, what="the copy is put off")
+        go_on.touch()
+        until(lambda: happened(fleet, "published by an earlier holder") > 0)
+    assert fleet.renders(job) == 1
+
+
 def test_a_broker_restart_in_mid_render_does_not_waste_the_render(own: Fleet) -> None:
     own.start()
     own.ready()

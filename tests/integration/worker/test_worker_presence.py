@@ -50,16 +50,34 @@ def queue() -> str:
 
 
 @pytest.fixture
-def presence(switch: Switch, queue: str) -> Iterator[Presence]:
-    record = WorkerRecord(
-        id="w1",
+def job() -> str:
+    return f"job-{uuid4().hex[:8]}"
+
+
+def record(worker: str, queue: str, state: WorkerState, job: str | None = None) -> WorkerRecord:
+    return WorkerRecord(
+        id=worker,
         queue=queue,
-        status=WorkerState.STARTING,
+        status=state,
         status_since=NOW,
         started_at=NOW,
         last_seen=NOW,
+        job_id=job,
     )
-    presence = Presence(cast(Ledger, switch), record, heartbeat_s=10)
+
+
+def take_as_another(ledger: Ledger, job: str) -> None:
+    """Another worker takes the job and works on it."""
+    worker = f"another-{uuid4().hex[:8]}"
+    ledger.put_worker(record(worker, "elsewhere", WorkerState.BUSY, job))
+    ledger.claim(job, worker, ttl_s=60)
+
+
+@pytest.fixture
+def presence(switch: Switch, queue: str) -> Iterator[Presence]:
+    presence = Presence(
+        cast(Ledger, switch), record("w1", queue, WorkerState.STARTING), heartbeat_s=10
+    )
     presence.start()
     yield presence
     presence.leave(5)
@@ -109,21 +127,46 @@ def test_an_end_is_never_hidden_by_late_progress(presence: Presence, ledger: Led
     assert {one.status for one in found if one} == {Status.DONE}
 
 
-def test_a_later_claim_supersedes(presence: Presence, ledger: Ledger) -> None:
-    until(lambda: presence.reachable)
-    presence.hold(ledger.claim("j", "w1", ttl_s=20))
-    ledger.claim("j", "w2", ttl_s=20)
+def test_a_later_claim_supersedes(presence: Presence, ledger: Ledger, job: str) -> None:
+    presence.hold(job, ledger.claim(job, "w1", ttl_s=20))
+    take_as_another(ledger, job)
     until(presence.superseded.is_set)
 
 
-def test_a_claim_that_the_ledger_forgot_is_made_again(presence: Presence, ledger: Ledger) -> None:
-    claim = ledger.claim("j", "w1", ttl_s=20)
+def test_a_claim_that_the_ledger_forgot_is_made_again(
+    presence: Presence, ledger: Ledger, job: str
+) -> None:
+    claim = ledger.claim(job, "w1", ttl_s=20)
     ledger.release(claim)
-    presence.hold(claim)
-    until(lambda: ledger.holder("j"))
-    assert ledger.holder("j").worker_id == "w1"  # type: ignore[union-attr]
+    presence.hold(job, claim)
+    until(lambda: ledger.holder(job))
+    assert ledger.holder(job).worker_id == "w1"  # type: ignore[union-attr]
     presence.let_go()
-    until(lambda: ledger.holder("j") is None)
+    until(lambda: ledger.holder(job) is None)
+    assert not presence.superseded.is_set()
+
+
+def test_a_claim_missed_during_an_outage_is_made_up_for(
+    presence: Presence, ledger: Ledger, job: str
+) -> None:
+    presence.hold(job, None)
+    until(lambda: ledger.holder(job))
+    assert ledger.holder(job).worker_id == "w1"  # type: ignore[union-attr]
+    assert not presence.superseded.is_set()
+
+
+def test_a_claim_missed_during_an_outage_gives_way_to_who_works(
+    presence: Presence, ledger: Ledger, job: str
+) -> None:
+    take_as_another(ledger, job)
+    presence.hold(job, None)
+    until(presence.superseded.is_set)
+
+
+def test_a_dead_holder_stands_in_nobodys_way(presence: Presence, ledger: Ledger, job: str) -> None:
+    ledger.claim(job, "never seen", ttl_s=60)
+    presence.hold(job, None)
+    until(lambda: ledger.holder(job).worker_id == "w1")  # type: ignore[union-attr]
     assert not presence.superseded.is_set()
 
 
