@@ -35,6 +35,19 @@ _WORKERS = Row(
             runbook="TargetNotReached",
         ),
         Panel(
+            "What keeps workers from running",
+            "1 while workers that were asked for can't run for that reason.",
+            "bool_yes_no",
+            (
+                Query(
+                    f"max by (target, kind) ({of_target('autoscaler_fleet_obstacle')})",
+                    "{{target}}: {{kind}}",
+                ),
+            ),
+            Kind.STATES,
+            runbook="WorkersNotStarting",
+        ),
+        Panel(
             "Each worker",
             "The state of each worker over time.",
             "bool_yes_no",
