@@ -1,4 +1,7 @@
-"""Docker Swarm: grows services by their replica count, shrinks them by empty slots alone."""
+"""Docker Swarm: grows services by their replica count, shrinks them by empty slots alone.
+
+See docs/adr/0067-slots-beyond-the-count.md for the one case in which it raises a count to shrink.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from scaler.orchestrators.swarm_state import ServiceView, bounds_of, obstacle, o
 from scaler.targets import MAX_REPLICAS, Target
 
 _ATTEMPTS = 5
+_CATCHES_UP_IN_S = 10.0
 
 
 class SwarmSettings(Settings):
@@ -59,6 +63,8 @@ class Swarm(Orchestrator):
         self._engine = engine
         self._clock = clock
         self._draining: dict[str, frozenset[str]] = {}
+        self._behind: dict[str, tuple[int, float]] = {}
+        """Services whose slots are not as many as their count: at which version, since when."""
 
     def close(self) -> None:
         """Give the connection back."""
@@ -129,9 +135,14 @@ class Swarm(Orchestrator):
         return [by_task[task] for task in choose(slots, [t for t in by_task if t in own], count)]
 
     def settle(self, target: Target) -> str | None:
-        """Lower the count by one if exactly a dead slot goes with it."""
+        """Lower the count by one if exactly a dead slot goes with it; take in slots beyond it."""
         seen = self._engine.view(target.service)
-        if seen.hold or not _consistent(seen) or not safe_to_lower(seen.slots):
+        if seen.hold:
+            return None
+        if not _consistent(seen):
+            return self._take_in(seen)
+        self._behind.pop(seen.id, None)
+        if not safe_to_lower(seen.slots):
             return None
         if seen.replicas <= max(target.min_workers, _bounds(seen)[0]):
             return None
@@ -140,6 +151,21 @@ class Swarm(Orchestrator):
         except StaleVersionError:
             return None
         return f"{seen.name}: replicas {seen.replicas} -> {seen.replicas - 1}, an empty slot"
+
+    def _take_in(self, seen: ServiceView) -> str | None:
+        """Count what Swarm keeps beyond the count, and would remove at the next change of it."""
+        slots, now = len(seen.slots), self._clock()
+        version, since = self._behind.get(seen.id, (None, now))
+        if version != seen.version:
+            self._behind[seen.id] = (seen.version, now)
+            return None
+        if now - since < _CATCHES_UP_IN_S or not seen.replicas < slots <= _bounds(seen)[1]:
+            return None
+        try:
+            self._engine.set_replicas(seen, slots)
+        except StaleVersionError:
+            return None
+        return f"{seen.name}: replicas {seen.replicas} -> {slots}, slots that Swarm had left over"
 
     def discover(self) -> Sequence[Mapping[str, Any]]:
         """Services labelled `autoscaler.enable=true`."""
