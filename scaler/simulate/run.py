@@ -97,12 +97,15 @@ def run(
     seen = ViewSettings(tick_s=policy.tick_s) if view is None else view
     workers = min(given.minimum, policy.size) if policy.kind == "fixed" else given.minimum
     world = World(given.trace, workers, given.world, seed)
-    controller = _controller(given, policy, seen, ticks, seed)
+    eyes = View(given.trace, seen, given.world.startup_s, ticks, seed)
+    controller = _controller(policy, eyes)
     moves: list[int] = []
     end = given.pool.horizon_s
     now, step = float(ticks[0]), policy.tick_s
     count = 0
     while not (world.finished and world.now >= end):
+        world.advance(max(world.now, now - eyes.before_s))
+        eyes.sample(world)
         world.advance(now)
         before = world.running
         wanted = controller.step(world)
@@ -133,14 +136,11 @@ def _ticks(given: Arena, policy: Policy, seed: int) -> Floats:
     return np.arange(phase, end, policy.tick_s)
 
 
-def _controller(
-    given: Arena, policy: Policy, view: ViewSettings, ticks: Floats, seed: int
-) -> Controller:
+def _controller(policy: Policy, eyes: View) -> Controller:
     if policy.kind == "keda" and policy.keda is not None:
         return Keda(policy.keda)
     if policy.kind == "fixed":
         return Fixed(policy.size)
-    eyes = View(given.trace, view, given.world.startup_s, ticks, seed)
     if policy.target.policy is Rule.PLAN:
         return Plan(policy.target, eyes, policy.grace_s)
     return Ours(policy.target, eyes)

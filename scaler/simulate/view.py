@@ -37,7 +37,7 @@ class ViewSettings:
 
 
 class View:
-    """Makes observations; one for each run, asked at every tick in order."""
+    """Makes observations; one for each run, shown a sample and asked at every tick in order."""
 
     def __init__(
         self, trace: Trace, settings: ViewSettings, startup_s: float, ticks: Floats, seed: int
@@ -52,16 +52,22 @@ class View:
         self._mean: Signal = _nothing("no job done yet")
         self._recent: deque[tuple[float, float]] = deque()
         self._recent_sum = 0.0
-        self._past: deque[tuple[float, int, int, int]] = deque()
+        looks, self.before_s = divmod(settings.data_age_s, settings.tick_s)
+        """`before_s`: seconds before each look at which the world is to be sampled."""
+        self._samples: deque[tuple[int, int, int]] = deque(maxlen=int(looks) + 1)
         self._numbers: dict[int, Known] = {}
         self._fleet = Fleet(-1, -1)
         self._tick = -1
+
+    def sample(self, world: World) -> None:
+        """Take note of what this look reads, or a later one where data is older than a tick."""
+        self._samples.append((len(world.waiting), world.busy, world.idle))
 
     def observe(self, world: World) -> Observation:
         """What is known at the world's present moment."""
         self._tick += 1
         tick = self._tick
-        waiting, busy, idle = self._counts(world)
+        waiting, busy, idle = self._samples[0]
         fleet = self._fleet_of(world)
         settings = self._settings
         if settings.outage and settings.outage[0] <= world.now < settings.outage[1]:
@@ -80,18 +86,6 @@ class View:
             startup=self._startup,
             fleet=fleet,
         )
-
-    def _counts(self, world: World) -> tuple[int, int, int]:
-        """(waiting, busy, idle) as they were when the sample was taken."""
-        present = (len(world.waiting), world.busy, world.idle)
-        age = self._settings.data_age_s
-        if not age:
-            return present
-        past = self._past
-        past.append((world.now, *present))
-        while len(past) > 1 and past[1][0] <= world.now - age:
-            past.popleft()
-        return past[0][1:]
 
     def _known(self, number: int) -> Known:
         known = self._numbers.get(number)

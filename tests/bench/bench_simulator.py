@@ -4,8 +4,9 @@
 
 RabbitMQ, Redis, Prometheus, the exporter, the scaler and the workers are real; only the renderer
 is a stand-in that sleeps for the job's duration. Worker-seconds are counted from the processes
-that exist, waits from the ledger. The simulator is given the same arrivals, the durations and the
-start-up as they were measured, and the loop's own interval and age of data. The last line is JSON.
+that exist; waits are the workers' own, to the millisecond, from the ledger. The simulator is given
+the same arrivals, the durations and the start-up as they were measured, and the loop's own interval
+and age of data. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import numpy as np
+import pika
 import psutil
 
 from common.jobs import Status
@@ -49,6 +52,7 @@ class Seen:
     begun: dict[str, float] = field(default_factory=dict)
     done: dict[str, float] = field(default_factory=dict)
     worker_s: float = 0.0
+    wait_mean_s: float = 0.0
 
     def trace(self) -> Trace:
         """The jobs as they came, with the time that each really took."""
@@ -59,9 +63,6 @@ class Seen:
             np.array([self.sent[job] - first for job in ids]),
             np.array([self.done[job] - self.begun[job] for job in ids]),
         )
-
-    def wait_mean_s(self) -> float:
-        return fmean(self.begun[job] - self.sent[job] for job in self.sent)
 
 
 def burst(minutes: float) -> list[tuple[float, str, float]]:
@@ -86,14 +87,23 @@ def live(loop: Loop, jobs: list[tuple[float, str, float]]) -> Seen:
         # The jobs that are due; with them one message less is in the way of the next look.
         while pending and now - began >= pending[0][0]:
             _, job_id, duration = pending.pop(0)
-            loop.broker.publish([{**dialogue(job_id), "title": f"sleep {duration:.2f}"}])
             seen.sent[job_id] = time.monotonic()
+            _send(loop, {**dialogue(job_id), "title": f"sleep {duration:.2f}"})
         if seen.sent:
             seen.worker_s += (now - before) * _workers(parent)
         before = now
         _look(loop, seen)
         time.sleep(max(0.0, LOOK_S - (time.monotonic() - now)))
+    (waits,) = [counters.wait for counters in loop.ledger.counters()]
+    seen.wait_mean_s = waits.sum / waits.buckets[-1][1]
     return seen
+
+
+def _send(loop: Loop, job: dict[str, Any]) -> None:
+    now_ms = round(time.time() * 1000)
+    properties = pika.BasicProperties(delivery_mode=2, headers={"timestamp_in_ms": now_ms})
+    with loop.broker.channel() as channel:
+        channel.basic_publish("", "video-queue", json.dumps(job).encode(), properties)
 
 
 def _look(loop: Loop, seen: Seen) -> None:
@@ -166,11 +176,11 @@ def main() -> None:
     recorded_s = min(seen.sent.values()) - started
     score, wait_s = simulated(seen, startup_s, age_s, recorded_s)
     cost_ratio = score.paid_s / seen.worker_s
-    wait_ratio = wait_s / seen.wait_mean_s()
+    wait_ratio = wait_s / seen.wait_mean_s
     sys.stdout.write(
         f"{len(seen.sent)} jobs, start-up {startup_s:.2f} s, data {age_s:.2f} s old\n"
         f"{'':12}{'worker-seconds':>16}{'mean wait s':>14}\n"
-        f"{'reality':12}{seen.worker_s:16.0f}{seen.wait_mean_s():14.2f}\n"
+        f"{'reality':12}{seen.worker_s:16.0f}{seen.wait_mean_s:14.2f}\n"
         f"{'simulator':12}{score.paid_s:16.0f}{wait_s:14.2f}\n"
         f"{'ratio':12}{cost_ratio:16.3f}{wait_ratio:14.3f}   (within 0.85 to 1.15 wanted)\n"
     )
@@ -180,7 +190,7 @@ def main() -> None:
         "data_age_s": round(age_s, 3),
         "worker_s_real": round(seen.worker_s, 1),
         "worker_s_simulated": round(score.paid_s, 1),
-        "wait_mean_s_real": round(seen.wait_mean_s(), 3),
+        "wait_mean_s_real": round(seen.wait_mean_s, 3),
         "wait_mean_s_simulated": round(wait_s, 3),
         "worker_s_ratio": round(cost_ratio, 3),
         "wait_ratio": round(wait_ratio, 3),

@@ -133,23 +133,37 @@ def test_a_fixed_fleet_of_the_maximum_waits_for_its_own_start_alone() -> None:
     assert fixed.paid_c0 > 1
 
 
-def test_what_is_seen_is_as_old_as_it_is_said_to_be() -> None:
-    made = trace((0.0, 100.0), (7.0, 100.0), (12.0, 100.0))
+@pytest.mark.parametrize(
+    ("age_s", "expected"),
+    [
+        (0.0, [0, 0, 1, 2, 2, 2]),
+        (2.0, [0, 0, 1, 2, 2, 2]),
+        (3.0, [0, 0, 1, 1, 2, 2]),
+        (10.0, [0, 0, 0, 0, 1, 2]),
+        (12.0, [0, 0, 0, 0, 1, 2]),
+        (13.0, [0, 0, 0, 0, 1, 1]),
+    ],
+)
+def test_what_is_seen_is_as_old_as_it_is_said_to_be(age_s: float, expected: list[int]) -> None:
+    made = trace((0.0, 100.0), (7.0, 100.0), (13.0, 100.0))
     here = world(made, 1)
-    view = View(made, ViewSettings(5.0, data_age_s=10.0), 10.0, np.arange(0.0, 60.0, 5.0), 0)
+    view = View(made, ViewSettings(5.0, data_age_s=age_s), 10.0, np.arange(0.0, 60.0, 5.0), 0)
     seen = []
     for tick in range(0, 30, 5):
+        here.advance(max(0.0, tick - view.before_s))
+        view.sample(here)
         here.advance(float(tick))
         signal = view.observe(here).waiting
         assert isinstance(signal, Known)
         seen.append(signal.value)
-    assert seen == [0, 0, 0, 0, 1, 2]
+    assert seen == expected
 
 
 def test_missing_scrapes_are_unknown() -> None:
     made = trace((0.0, 1.0))
     view = View(made, ViewSettings(5.0, missing=0.5), 10.0, np.arange(0.0, 5000.0, 5.0), 0)
     here = world(made, 1)
+    view.sample(here)
     unknown = sum(isinstance(view.observe(here).waiting, Unknown) for _ in range(1000))
     assert 400 < unknown < 600
 
