@@ -175,7 +175,7 @@ class _TlsServer(ThreadingHTTPServer):
                 return
         super().finish_request(request, client_address)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - inherited
         """A client that went away in mid-answer is no news; anything else is."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError, socket.timeout)):
@@ -295,7 +295,7 @@ def _handler_class(routes: dict[str, Handler], guard: Guard) -> type[BaseHTTPReq
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
             """No access log here: it would drown what matters."""
 
     return RequestHandler

@@ -34,21 +34,21 @@ class DryRun(Orchestrator):
         target: Target,
         running: int,
         *,
-        urgent: bool = False,  # noqa: ARG002
+        urgent: bool = False,  # noqa: ARG002 - the interface's
     ) -> str:
         """Only say what would be done."""
         return f"dry run: would have {running} workers of {target.service}"
 
     def victims(
         self,
-        target: Target,  # noqa: ARG002
-        idle: Sequence[WorkerSeen],  # noqa: ARG002
-        count: int,  # noqa: ARG002
+        target: Target,  # noqa: ARG002 - the interface's
+        idle: Sequence[WorkerSeen],  # noqa: ARG002 - the interface's
+        count: int,  # noqa: ARG002 - the interface's
     ) -> Sequence[WorkerSeen]:
         """Nobody is asked to leave."""
         return ()
 
-    def settle(self, target: Target) -> str | None:  # noqa: ARG002
+    def settle(self, target: Target) -> str | None:  # noqa: ARG002 - the interface's
         """Nothing to take account of."""
         return None
 

@@ -98,7 +98,7 @@ class Process(Orchestrator):
         target: Target,
         running: int,
         *,
-        urgent: bool = False,  # noqa: ARG002
+        urgent: bool = False,  # noqa: ARG002 - the interface's
     ) -> str:
         """Start what is lacking."""
         staying = len(self._living(target)) - self._draining.get(target.name, 0)

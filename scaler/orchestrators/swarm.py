@@ -146,11 +146,7 @@ class Swarm(Orchestrator):
             return None
         if seen.replicas <= max(target.min_workers, _bounds(seen)[0]):
             return None
-        try:
-            self._engine.set_replicas(seen, seen.replicas - 1)
-        except StaleVersionError:
-            return None
-        return f"{seen.name}: replicas {seen.replicas} -> {seen.replicas - 1}, an empty slot"
+        return self._settle_at(seen, seen.replicas - 1, "an empty slot")
 
     def _take_in(self, seen: ServiceView) -> str | None:
         """Count what Swarm keeps beyond the count, and would remove at the next change of it."""
@@ -161,11 +157,15 @@ class Swarm(Orchestrator):
             return None
         if now - since < _CATCHES_UP_IN_S or not seen.replicas < slots <= _bounds(seen)[1]:
             return None
+        return self._settle_at(seen, slots, "slots that Swarm had left over")
+
+    def _settle_at(self, seen: ServiceView, replicas: int, why: str) -> str | None:
+        """Set the count; None when somebody else has changed the service, and goes first."""
         try:
-            self._engine.set_replicas(seen, slots)
+            self._engine.set_replicas(seen, replicas)
         except StaleVersionError:
             return None
-        return f"{seen.name}: replicas {seen.replicas} -> {slots}, slots that Swarm had left over"
+        return f"{seen.name}: replicas {seen.replicas} -> {replicas}, {why}"
 
     def discover(self) -> Sequence[Mapping[str, Any]]:
         """Services labelled `autoscaler.enable=true`."""

@@ -20,6 +20,11 @@ class AlwaysOn:
     horizon_s: float
     """When the last one ends."""
 
+    @property
+    def mean_load(self) -> float:
+        """Workers that are busy on average."""
+        return float((self.ends - self.starts).sum()) / self.horizon_s
+
 
 def always_on(trace: Trace, workers: int) -> AlwaysOn:
     """Serve `trace` first come first served by that many workers that are always there."""

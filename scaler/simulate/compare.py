@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from scaler.simulate.peers import families
+from scaler.simulate.peers import families, with_minimums
 from scaler.simulate.report import heading, table
 from scaler.simulate.run import Arena, Policy, Timeline, run
 from scaler.simulate.score import WEIGHTS
@@ -63,16 +63,24 @@ def compare(
 def swept(
     arena: Arena, kinds: Sequence[str], *, view: ViewSettings | None = None, seed: int = 0
 ) -> dict[str, list[Entry]]:
-    """Every setting of each kind of policy."""
-    every = {kind: policies for kind, policies in families(arena).items() if kind in kinds}
-    with progress_bar(heading(arena), sum(map(len, every.values()))) as step:
+    """Every setting of each kind of policy, and the best ones with higher minimums."""
+    every = families(arena)
+    first = _swept(arena, {kind: every[kind] for kind in {*kinds, "fixed"}}, view, seed)
+    second = _swept(arena, with_minimums(arena, first), view, seed)
+    return {kind: first[kind] + second.get(kind, []) for kind in every if kind in kinds}
+
+
+def _swept(
+    arena: Arena, policies: Mapping[str, Sequence[Policy]], view: ViewSettings | None, seed: int
+) -> dict[str, list[Entry]]:
+    with progress_bar(heading(arena), sum(map(len, policies.values()))) as step:
         # Only our own sight is disturbed: the peers are given theirs.
         return {
             kind: sweep(
-                arena, policies, view=view if kind == "ours" else None, seed=seed,
+                arena, each, view=view if kind == "ours" else None, seed=seed,
                 done=lambda: step(1.0),
             )
-            for kind, policies in every.items()
+            for kind, each in policies.items()
         }  # fmt: skip
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 
 from scaler.simulate.controllers import KedaSettings
 from scaler.simulate.run import Arena, Policy
+from scaler.simulate.score import WEIGHTS
+from scaler.simulate.sweep import Entry, best
 from scaler.targets import Priority, Rule, Target
 
 TICK_S = 5.0
@@ -21,6 +25,8 @@ _KEDA_VALUES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 _PLAN_GATES = ((0.0, 1e9), (1.0, 0.5), (2.0, 0.5))
 _PLAN_COOLDOWNS = (0.0, 30.0, 60.0)
 _PLAN_GRACES = (DOCKER_GRACE_S, 300.0)
+_MINIMUMS = (0.25, 0.5, 1.0)
+"""Minimums that are tried, in shares of the best fixed fleet."""
 
 
 def ours(
@@ -104,10 +110,8 @@ def all_plan(arena: Arena) -> list[Policy]:
 
 def all_fixed(arena: Arena) -> list[Policy]:
     """Fleets from the mean of the load to its peak."""
-    pool = arena.pool
-    mean = float((pool.ends - pool.starts).sum()) / pool.horizon_s
     sizes = {
-        max(arena.minimum, 1, min(arena.maximum, round(mean * f)))
+        max(arena.minimum, 1, min(arena.maximum, round(arena.pool.mean_load * f)))
         for f in (1.1, 1.3, 1.6, 2, 3, 5, 8)
     }
     return [fixed(size) for size in sorted(sizes)]
@@ -121,3 +125,28 @@ def families(arena: Arena) -> dict[str, list[Policy]]:
         "plan": all_plan(arena),
         "fixed": all_fixed(arena),
     }
+
+
+def with_minimums(arena: Arena, entries: Mapping[str, Sequence[Entry]]) -> dict[str, list[Policy]]:
+    """The best settings among `entries`, by kind, with higher minimums up to the best fixed fleet.
+
+    A minimum is a knob of everyone's, and whoever knows the load sets it: with the best fixed
+    fleet's size as its minimum, a policy is that fleet, and grows beyond it.
+    """
+    found: dict[str, dict[str, Policy]] = {kind: {} for kind in entries if kind != "fixed"}
+    for weight, (kind, policies) in product(WEIGHTS, found.items()):
+        size = best(entries["fixed"], weight).policy.size
+        policy = best(entries[kind], weight).policy
+        for low in {round(size * share) for share in _MINIMUMS}:
+            if low > arena.minimum:
+                higher = _with_minimum(policy, low)
+                policies[higher.label] = higher
+    return {kind: list(policies.values()) for kind, policies in found.items()}
+
+
+def _with_minimum(policy: Policy, low: int) -> Policy:
+    label = f"{policy.label}, min {low}"
+    if policy.keda is not None:
+        return replace(policy, label=label, keda=replace(policy.keda, minimum=low))
+    target = policy.target.model_copy(update={"min_workers": low})
+    return replace(policy, label=label, target=target)

@@ -93,7 +93,9 @@ def propose(
 ) -> None:
     """Try what waiting may be worth, over several minimums, and show the proposal."""
     wish = wish_of(text)
-    arenas = [arena(trace, low, bounds[1], world) for low in _minimums(*bounds)]
+    lowest = arena(trace, *bounds, world)
+    higher = [arena(trace, low, bounds[1], world) for low in _higher_minimums(lowest)]
+    arenas = [lowest, *higher]
     entries: list[list[Entry]] = []
     with progress_bar(f"tuning for {text}", len(arenas) * len(WAIT_WEIGHTS)) as step:
         for given in arenas:
@@ -117,9 +119,11 @@ def settings(policy: Policy) -> dict[str, Any]:
     }
 
 
-def _minimums(low: int, high: int) -> list[int]:
-    """The operator's minimum, and up to two above it: a floor buys what headroom can't."""
-    return sorted({low, *(n for n in (low + 1, low + 3) if n <= high)})
+def _higher_minimums(given: Arena) -> list[int]:
+    """A little above the operator's minimum, and at the load: a floor buys what headroom can't."""
+    low, load = given.minimum, given.pool.mean_load
+    wanted = {low + 1, low + 3, round(load), round(1.6 * load)}
+    return sorted(n for n in wanted if low < n <= given.maximum)
 
 
 def _show(proposal: Proposal, wish: Wish, text: str, as_json: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,9 +44,8 @@ class View:
         self, trace: Trace, settings: ViewSettings, startup_s: float, ticks: Floats, seed: int
     ) -> None:
         """`ticks` are the times at which it will be asked."""
-        seen = ticks - settings.data_age_s
-        rate, dispersion = arrival_statistics(trace.arrivals, seen, settings.recorded_s)
-        self._rates, self._dispersions = rate, dispersion
+        self._trace = trace
+        self._ticks = ticks
         self._settings = settings
         self._rng = random.Random(seed)
         self._startup = Known(startup_s, settings.data_age_s, "")
@@ -58,6 +58,13 @@ class View:
         self._numbers: dict[int, Known] = {}
         self._fleet = Fleet(-1, -1)
         self._tick = -1
+
+    @cached_property
+    def _statistics(self) -> tuple[Floats, Floats]:
+        """(rates, dispersions) at each tick; not worked out for a policy that never asks."""
+        settings = self._settings
+        seen = self._ticks - settings.data_age_s
+        return arrival_statistics(self._trace.arrivals, seen, settings.recorded_s)
 
     def sample(self, world: World) -> None:
         """Take note of what this look reads, or a later one where data is older than a tick."""
@@ -74,14 +81,15 @@ class View:
             return _blind(fleet, "Prometheus does not answer")
         if settings.missing and self._rng.random() < settings.missing:
             return _blind(fleet, "no sample")
+        rates, dispersions = self._statistics
         age, in_flight = settings.data_age_s, self._known(busy)
         return Observation(
             waiting=self._known(waiting),
             in_flight=in_flight,
             busy=in_flight,
             idle=self._known(idle),
-            arrival_rate=Known(float(self._rates[tick]), age, ""),
-            burstiness=Known(float(self._dispersions[tick]), age, ""),
+            arrival_rate=Known(float(rates[tick]), age, ""),
+            burstiness=Known(float(dispersions[tick]), age, ""),
             mean_duration=self._mean_duration(world),
             startup=self._startup,
             fleet=fleet,

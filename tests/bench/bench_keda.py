@@ -229,7 +229,7 @@ def prometheus(folder: Path) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(page)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
             pass
 
     pages = http.server.ThreadingHTTPServer(("127.0.0.1", target), Page)

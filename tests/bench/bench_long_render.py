@@ -40,7 +40,7 @@ def main() -> None:
         fleet = Fleet(stack, Path(name), make_video(Path(name) / "small.mp4"))
         kept_s = watch_plain(stack, fleet, seconds)
         took_s = watch_ours(fleet, seconds)
-        job_renders, lost = fleet.renders("long"), events(fleet, "broker away")
+        job_renders, lost = fleet.renders("long"), fleet.happened("broker away")
         announced, redelivered = len(fleet.announced()), redeliveries(stack, fleet.job_queue)
         fleet.stop()
     sys.stdout.write(f"{'':22}{'render':>9}{'kept its job':>14}{'heartbeats':>12}\n")
@@ -91,10 +91,6 @@ def watch_ours(fleet: Fleet, seconds: float) -> float:
         if time.monotonic() - began > seconds + 60:
             sys.exit(f"not done after {seconds + 60:.0f} s: {fleet.status('long')}")
     return time.monotonic() - began
-
-
-def events(fleet: Fleet, words: str) -> int:
-    return sum(words in str(entry["event"]) for entry in fleet.events("w1"))
 
 
 def redeliveries(stack: Stack, queue: str) -> int:

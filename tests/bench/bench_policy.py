@@ -2,10 +2,11 @@
 
     make bench-policy ARGS="[--traces FOLDER] [--only NAME] [--startup S] [--max N]"
 
-For every trace, start-up time and maximum: each policy is run over all its knobs; for each worth
-of waiting w the setting with the lowest J(w)/C₀ is run again with other seeds (other tick phases,
-other victims). J(w)/C₀ in the table are means over the seeds. Ours is then disturbed: old data,
-missing scrapes, an outage in the busiest hour. The last line is JSON, an object for each.
+For every trace, start-up time and maximum: each policy is run over all its knobs, and at its best
+with higher minimums too, up to the size of the best fixed fleet. For each worth of waiting w the
+setting with the lowest J(w)/C₀ is run again with other seeds (other tick phases, other victims).
+J(w)/C₀ in the table are means over the seeds. Ours is then disturbed: old data, missing scrapes, an
+outage in the busiest hour. The last line is JSON, an object for each.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from statistics import fmean
 
 import numpy as np
 
-from scaler.simulate.peers import families, ours
+from scaler.simulate.compare import swept
+from scaler.simulate.peers import ours
 from scaler.simulate.run import Arena, Policy, Timeline, arena, run
 from scaler.simulate.score import WEIGHTS, Score
-from scaler.simulate.sweep import Entry, best, sweep
+from scaler.simulate.sweep import Entry, best
 from scaler.simulate.trace import read_csv
 from scaler.simulate.view import ViewSettings
 from scaler.simulate.world import WorldSettings
@@ -102,8 +104,8 @@ def compare(given: Arena, seeds: int) -> list[Envelope]:
     _say(f"{'policy':7}{'w':>3}  {'J(w)/C₀':>8} {'±':>6} {'paid/C₀':>8} {'mean':>8} {'p95':>8}"
           f" {'≤30 s':>7} {'killed':>7} {'act/h':>6}  setting")  # fmt: skip
     found = []
-    for kind, policies in families(given).items():
-        one = envelope(given, kind, sweep(given, policies), seeds)
+    for kind, entries in swept(given, ["ours", "keda", "plan", "fixed"]).items():
+        one = envelope(given, kind, entries, seeds)
         found.append(one)
         for weight in WEIGHTS:
             score = one.scores[weight][0]

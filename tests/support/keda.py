@@ -154,7 +154,7 @@ class FakePrometheus:
                     with fake.lock:
                         fake.parallel -= 1
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
                 pass
 
         class Server(ThreadingHTTPServer):

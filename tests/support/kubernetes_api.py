@@ -77,7 +77,7 @@ class ApiServer:
                 api.pods[pod].update(change["metadata"]["annotations"])
                 return 200
 
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
                 pass
 
         return Handler

@@ -112,6 +112,11 @@ class Fleet:
         lines = self.log(name).read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
+    def happened(self, words: str) -> int:
+        """How often any worker logged an event with these words."""
+        said = [str(entry["event"]) for name in self.processes for entry in self.events(name)]
+        return sum(words in event for event in said)
+
     def signal(self, name: str, number: int) -> None:
         self.processes[name].send_signal(number)
 

@@ -50,12 +50,6 @@ def done_count(fleet: Fleet) -> int:
     return counters.outcomes.get(Outcome.DONE, 0)
 
 
-def happened(fleet: Fleet, words: str) -> int:
-    """How often any worker logged an event with these words."""
-    said = [str(entry["event"]) for name in fleet.processes for entry in fleet.events(name)]
-    return sum(words in event for event in said)
-
-
 def leftover_receipts(fleet: Fleet) -> list[str]:
     import requests
 
@@ -101,9 +95,9 @@ def test_a_second_worker_waits_for_the_first_and_its_result(fleet: Fleet, tmp_pa
     job = fleet.submit(f"await {go_on}")
     until(lambda: fleet.renders(job))
     fleet.submit("fast", job)  # the same order twice, as after a partition
-    until(lambda: happened(fleet, "put off") > 0, what="the copy is put off")
+    until(lambda: fleet.happened("put off") > 0, what="the copy is put off")
     go_on.touch()
-    until(lambda: happened(fleet, "published by an earlier holder") > 0)
+    until(lambda: fleet.happened("published by an earlier holder") > 0)
     assert fleet.status(job) == "done"
     assert fleet.announced() == [job]
     assert fleet.renders(job) == 1
@@ -124,9 +118,9 @@ def test_a_worker_asks_the_ledger_before_it_takes_its_first_job(
         until(lambda: fleet.depth(fleet.job_queue) == 0, what="w2 has the copy in hand")
         time.sleep(0.5)  # the ledger keeps it waiting, for less than makes it give the ledger up
         proxy.thaw()
-        until(lambda: happened(fleet, "put off") > 0, what="the copy is put off")
+        until(lambda: fleet.happened("put off") > 0, what="the copy is put off")
         go_on.touch()
-        until(lambda: happened(fleet, "published by an earlier holder") > 0)
+        until(lambda: fleet.happened("published by an earlier holder") > 0)
     assert fleet.renders(job) == 1
 
 

@@ -32,6 +32,15 @@ def trace(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def rush(tmp_path: Path) -> Path:
+    """Work for thirty workers from the first minute on, for ten minutes."""
+    path = tmp_path / "rush.csv"
+    lines = [f"{2 * n},60" for n in range(300)]
+    path.write_text("arrival_s,duration_s\n" + "\n".join(lines) + "\n")
+    return path
+
+
 @pytest.mark.parametrize("policy", ["ours", "plan", "keda"])
 def test_one_policy_one_object(trace: Path, policy: str) -> None:
     said = call(
@@ -76,6 +85,18 @@ def test_every_knob_at_its_best(trace: Path) -> None:
     assert 1 <= len(said.splitlines()) <= 3
 
 
+def test_whoever_knows_the_load_sets_the_minimum(rush: Path) -> None:
+    arguments = ("--sweep", "--startup", "45", "--max", "40", "--json")
+    said = call("simulate", "--trace", str(rush), *arguments)
+    found = [json.loads(line) for line in said.splitlines()]
+    for cost in ("j1_c0", "j4_c0", "j10_c0"):
+        ours, fixed = (
+            min(one[cost] for one in found if one["policy"] == kind) for kind in ("ours", "fixed")
+        )
+        assert ours <= fixed
+    assert any("min " in one["settings"] for one in found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -105,6 +126,13 @@ def test_a_wish_is_fulfilled_by_a_block_that_loads(trace: Path, tmp_path: Path, 
     path.write_text(yaml.safe_dump(found["config"]))
     (target,) = load_config(path, {}).targets
     assert target.wait_weight == found["config"]["scaling"]["wait_weight"]
+
+
+def test_a_minimum_at_the_load_is_tried_too(rush: Path) -> None:
+    wish = ("--wish", "p95 <= 10", "--startup", "120", "--max", "100", "--json")
+    found = json.loads(call("tune", "--trace", str(rush), *wish))
+    assert found["fulfilled"]
+    assert found["config"]["scaling"]["min_workers"] > 20
 
 
 def test_a_wish_too_far_says_so(trace: Path) -> None:
