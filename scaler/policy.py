@@ -61,7 +61,7 @@ def decide(
     seen = observation.fleet
     assert seen is not None  # noqa: S101 - _why_held has looked
     # Decided as if the unhealthy were not there; each is then one more to run.
-    fleet = replace(seen, running=seen.running - seen.unhealthy)
+    fleet = replace(seen, running=seen.running - seen.unhealthy) if seen.unhealthy else seen
     wanted, proposals = _wanted(_Case(observation, memory, target, fleet, now), limits.high)
     if memory.target is None:
         # The fleet that is found is what the first change is measured by.
@@ -73,7 +73,9 @@ def decide(
     total = max(number, min(number + seen.unhealthy, limits.high))
     if seen.hold is not None and total <= seen.running:
         return _hold(_Held("orchestrator", seen.hold, limits), observation, memory, target, now)
-    memory = _moved(replace(memory, replaced=total - number), number, target, now, known_at=now)
+    if memory.replaced != total - number:
+        memory = replace(memory, replaced=total - number)
+    memory = _moved(memory, number, target, now, known_at=now)
     action = _action(total, seen.running, bound, wanted + total - number)
     idle = observation.idle
     may_leave = int(idle.value) if isinstance(idle, Known) else 0

@@ -19,8 +19,8 @@ DOCKER_GRACE_S = 10.0
 """What Docker gives a container unless the stack file says otherwise, as the plan's does not."""
 
 WAIT_WEIGHTS = (0.5, 1.0, 1.4, 2.0, 4.0, 7.0, 10.0, 20.0, 50.0)
-# Cheap settings with headroom all the same, and dear ones with less than is due.
-_PAIRS = ((1.0, 0.25), (1.0, 0.5), (2.0, 3.0), (4.0, 0.5), (10.0, 0.9))
+# Cheap settings with headroom all the same, dear ones with less than is due, and much of it.
+_PAIRS = ((1.0, 0.25), (1.0, 0.5), (2.0, 3.0), (2.0, 8.0), (20.0, 0.25), (20.0, 0.5), (50.0, 1.0))
 _KEDA_VALUES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0)
 _PLAN_GATES = ((0.0, 1e9), (1.0, 0.5), (2.0, 0.5))
 _PLAN_COOLDOWNS = (0.0, 30.0, 60.0)
