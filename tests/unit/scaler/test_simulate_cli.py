@@ -24,21 +24,21 @@ def call(*arguments: str, code: int = 0) -> str:
     return result.stdout if code == 0 else result.output
 
 
+def written(folder: Path, jobs: list[str]) -> Path:
+    path = folder / "jobs.csv"
+    path.write_text("\n".join(["arrival_s,duration_s", *jobs]) + "\n")
+    return path
+
+
 @pytest.fixture
 def trace(tmp_path: Path) -> Path:
-    path = tmp_path / "jobs.csv"
-    lines = [f"{30 * n},{40 + n % 60}" for n in range(200)]
-    path.write_text("arrival_s,duration_s\n" + "\n".join(lines) + "\n")
-    return path
+    return written(tmp_path, [f"{30 * n},{40 + n % 60}" for n in range(200)])
 
 
 @pytest.fixture
 def rush(tmp_path: Path) -> Path:
     """Work for thirty workers from the first minute on, for ten minutes."""
-    path = tmp_path / "rush.csv"
-    lines = [f"{2 * n},60" for n in range(300)]
-    path.write_text("arrival_s,duration_s\n" + "\n".join(lines) + "\n")
-    return path
+    return written(tmp_path, [f"{2 * n},60" for n in range(300)])
 
 
 @pytest.mark.parametrize("policy", ["ours", "plan", "keda"])
@@ -91,11 +91,11 @@ def test_higher_minimums_are_among_the_settings(rush: Path) -> None:
         json.loads(line)
         for line in call("simulate", "--trace", str(rush), "--sweep", *arguments).splitlines()
     ]
-    dearest = min(found, key=lambda one: float(one["j10_c0"]))
-    low = int(dearest["settings"].rsplit("min ", maxsplit=1)[-1])
+    chosen = min(found, key=lambda one: float(one["j10_c0"]))
+    low = int(chosen["settings"].rsplit("min ", maxsplit=1)[-1])
     one_setting = call("simulate", "--trace", str(rush), *arguments, "--priority", "fast")
     assert 1 < low <= 40
-    assert dearest["j10_c0"] < json.loads(one_setting)["j10_c0"]
+    assert chosen["j10_c0"] < json.loads(one_setting)["j10_c0"]
 
 
 @pytest.mark.parametrize(
