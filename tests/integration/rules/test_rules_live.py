@@ -106,11 +106,15 @@ def ask(stack: Stack, query: str) -> list[dict[str, Any]]:
     return result
 
 
-def suppressed(stack: Stack) -> set[str]:
-    """Alerts that Alertmanager holds back because of another."""
+def alerts(stack: Stack, *, suppressed: bool = False) -> set[str]:
+    """Alerts that Alertmanager has; if `suppressed`, those that it holds back for another."""
     with urllib.request.urlopen(f"{stack.alertmanager_url}/api/v2/alerts", timeout=10) as response:
-        alerts = json.load(response)
-    return {a["labels"]["alertname"] for a in alerts if a["status"]["inhibitedBy"]}
+        found = json.load(response)
+    return {
+        alert["labels"]["alertname"]
+        for alert in found
+        if alert["status"]["inhibitedBy"] or not suppressed
+    }
 
 
 def test_the_rules_load_and_evaluate_without_an_error(stack: Stack) -> None:
@@ -133,15 +137,24 @@ def test_no_panel_asks_what_prometheus_refuses(stack: Stack) -> None:
 
 def test_from_a_broken_part_to_the_receiver(stack: Stack, receiver: Receiver) -> None:
     until(lambda: ask(stack, 'up{job="scaler"} == 1'), "the scaler is scraped")
+    until(
+        lambda: not ask(stack, 'ALERTS{alertname!="Watchdog"}') and alerts(stack) <= {"Watchdog"},
+        "all is well",
+        explain=lambda: alerts(stack),
+    )
+    assert receiver.notified == []
     ledger = Ledger.connect(stack.redis_url)
     for number in range(10):
         ledger.count_started("video-queue", f"late-{number}", first=True, wait_s=300)
-    receiver.notified.clear()
     stack.parts["rabbitmq"].stop(30)
 
     until(lambda: ("BrokerDown", "firing") in receiver.notified, "told of the broker")
     expected = {"JobStartSloFastBurn", "ScalerBlind"}
-    until(lambda: expected <= suppressed(stack), "what follows from it is held back", timeout_s=240)
+    until(
+        lambda: expected <= alerts(stack, suppressed=True),
+        "what follows from it is held back",
+        timeout_s=240,
+    )
     assert receiver.notified == [("BrokerDown", "firing")]
 
     stack.parts["rabbitmq"].start().wait_ready()
