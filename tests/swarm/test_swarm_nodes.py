@@ -84,7 +84,7 @@ def shrink(crew: Crew, name: str, dice: random.Random) -> int:
         for _ in leavers:
             before, foretold = slot_numbers(crew, name), next_removed(crew.view(name).slots)
             assert swarm.settle(target), crew.describe(name)
-            until(lambda: caught_up(crew, name), "caught up")
+            until(lambda: caught_up(crew, name), "caught up", explain=lambda: crew.describe(name))
             gone = before - slot_numbers(crew, name)
             assert gone < {slot.number for slot in foretold} or gone == {
                 slot.number for slot in foretold
@@ -122,7 +122,11 @@ def test_swarm_removes_what_is_foretold_also_among_running_tasks(nodes: Nodes) -
             foretold = {slot.number for slot in next_removed(seen.slots)}
             before = slot_numbers(crew, "order")
             crew.direct.set_replicas(seen, seen.replicas - 1)
-            until(lambda: caught_up(crew, "order"), "caught up")
+            until(
+                lambda: caught_up(crew, "order"),
+                "caught up",
+                explain=lambda: crew.describe("order"),
+            )
             gone = before - slot_numbers(crew, "order")
             assert len(gone) == 1
             assert gone <= foretold
