@@ -6,7 +6,6 @@ import contextlib
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,15 +20,6 @@ the value can find them again, also those that were detached on purpose."""
 
 class StartError(RuntimeError):
     """A part did not become ready; the message ends with the last lines of its log."""
-
-
-def free_ports(count: int) -> list[int]:
-    """That many loopback ports that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def wait_until(

@@ -19,7 +19,8 @@ from typing import Any
 
 import yaml
 
-from demo.processes import MARK, Guardian, Part, StartError, free_ports, new_stack_id
+from demo.ports import free_ports
+from demo.processes import MARK, Guardian, Part, StartError, new_stack_id
 
 ROOT = Path(__file__).resolve().parent.parent
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"

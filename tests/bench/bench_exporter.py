@@ -20,7 +20,7 @@ from typing import Any
 
 import pika
 
-from demo.processes import free_ports
+from demo.ports import free_ports
 from demo.stack import Stack
 
 QUEUES = 10_000

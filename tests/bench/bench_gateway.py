@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from statistics import median
 
-from demo.processes import free_ports
+from demo.ports import free_ports
 from scaler.errors import OrchestratorError
 from scaler.orchestrators.swarm_engine import DirectEngine, Engine
 from scaler.orchestrators.swarm_gateway import GatewayEngine

@@ -32,7 +32,7 @@ from prometheus_client import CollectorRegistry
 
 from common.logs import configure
 from common.settings import load
-from demo.processes import free_ports
+from demo.ports import free_ports
 from protos import externalscaler_pb2 as pb
 from scaler.external.decisions import DecidedTarget
 from scaler.external.server import ExternalScalerServer

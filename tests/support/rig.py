@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.ledger import Ledger
-from demo.processes import free_ports
+from demo.ports import free_ports
 from demo.stack import Stack
 from tests.support.loop import Broker
 from tests.support.waiting import until

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import grpc
 import pytest
 
-from demo.processes import free_ports
+from demo.ports import free_ports
 from tests.support.keda import TARGET, TICK_S, Keda, refused, serving
 from tests.support.waiting import until
 

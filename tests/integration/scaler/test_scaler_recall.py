@@ -12,7 +12,8 @@ from functools import cache
 
 import pytest
 
-from demo.processes import Part, free_ports
+from demo.ports import free_ports
+from demo.processes import Part
 from demo.stack import answers
 from scaler.decision import Decision, Memory
 from scaler.forecast import DAY, HOUR_S, Hours, forecast
