@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from scaler.orchestrators.swarm import Swarm
 from scaler.orchestrators.swarm_engine import DirectEngine
 from scaler.orchestrators.swarm_state import ServiceView
+from scaler.targets import Target
 from tests.support.waiting import until
 from tests.swarm.engine import Engine
 from tests.swarm.images import BASE
@@ -83,10 +85,31 @@ class Crew:
         found: ServiceView = until(check, f"settled: {name}", explain=lambda: self.describe(name))
         return found
 
+    def caught_up(self, name: str) -> bool:
+        """Whether Swarm has as many slots as it is to have, and nobody is on the way out."""
+        seen = self.view(name)
+        return len(seen.slots) == seen.replicas and not any(task.leaving for task in seen.tasks)
+
+    def removed(self, swarm: Swarm, target: Target) -> None:
+        """Wait until the slot given back is gone.
+
+        Where Swarm has lost the removal, the scaler's next ticks see to it: see docs/adr/0067.
+        """
+        name = target.service
+        try:
+            until(lambda: self.caught_up(name), timeout_s=30)
+        except AssertionError:
+            until(
+                lambda: swarm.settle(target), "taken in again", explain=lambda: self.describe(name)
+            )
+            assert swarm.settle(target), self.describe(name)
+            self.removed(swarm, target)
+
     def describe(self, name: str) -> str:
-        """The service's tasks, for messages."""
-        tasks = self.view(name).tasks
-        return "; ".join(f"{t.slot}@{t.node[:5]} {t.state}/{t.desired} {t.error}" for t in tasks)
+        """The service's count and tasks, for messages."""
+        seen = self.view(name)
+        tasks = (f"{t.slot}@{t.node[:5]} {t.state}/{t.desired} {t.error}" for t in seen.tasks)
+        return f"{seen.replicas} replicas: {'; '.join(tasks)}"
 
     def running(self, name: str) -> set[str]:
         """Ids of the tasks that run."""

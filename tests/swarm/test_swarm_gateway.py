@@ -111,6 +111,7 @@ def test_all_that_the_scaler_does_passes(crew: Crew, tap: Tap, client: GatewayEn
     leaver = swarm.victims(target, workers, 1)[0]
     crew.leave(leaver.task)
     assert swarm.settle(target) == "through: replicas 4 -> 3, an empty slot"
+    crew.removed(swarm, target)
     crew.settled("through", running=3)
     kinds = {re.sub(rb"^[A-Z]+ (/v[0-9.]+)?/([a-z]+).*", rb"\2", line) for line in tap.lines}
     assert kinds <= {b"version", b"services", b"tasks", b"nodes"}

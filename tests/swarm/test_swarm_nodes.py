@@ -60,11 +60,6 @@ def slot_numbers(crew: Crew, name: str) -> set[int]:
     return {slot.number for slot in crew.view(name).slots}
 
 
-def caught_up(crew: Crew, name: str) -> bool:
-    seen = crew.view(name)
-    return len(seen.slots) == seen.replicas and not any(task.leaving for task in seen.tasks)
-
-
 def shrink(crew: Crew, name: str, dice: random.Random) -> int:
     """Random fleets, busy and idle, shrunk as far as may be; how many scale-downs it took."""
     swarm, target, done = Swarm(crew.direct), Target(name=name, service=name, min_workers=1), 0
@@ -84,7 +79,7 @@ def shrink(crew: Crew, name: str, dice: random.Random) -> int:
         for _ in leavers:
             before, foretold = slot_numbers(crew, name), next_removed(crew.view(name).slots)
             assert swarm.settle(target), crew.describe(name)
-            until(lambda: caught_up(crew, name), "caught up", explain=lambda: crew.describe(name))
+            crew.removed(swarm, target)
             gone = before - slot_numbers(crew, name)
             assert gone < {slot.number for slot in foretold} or gone == {
                 slot.number for slot in foretold
@@ -122,11 +117,11 @@ def test_swarm_removes_what_is_foretold_also_among_running_tasks(nodes: Nodes) -
             foretold = {slot.number for slot in next_removed(seen.slots)}
             before = slot_numbers(crew, "order")
             crew.direct.set_replicas(seen, seen.replicas - 1)
-            until(
-                lambda: caught_up(crew, "order"),
-                "caught up",
-                explain=lambda: crew.describe("order"),
-            )
+            try:
+                until(lambda: crew.caught_up("order"), timeout_s=30)
+            except AssertionError:  # lost by Swarm, see docs/adr/0067
+                crew.direct.set_replicas(crew.view("order"), seen.replicas - 1)
+                until(lambda: crew.caught_up("order"), "caught up")
             gone = before - slot_numbers(crew, "order")
             assert len(gone) == 1
             assert gone <= foretold
