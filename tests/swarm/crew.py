@@ -78,32 +78,32 @@ class Crew:
         def check() -> ServiceView | None:
             seen = self.view(name)
             wanted = seen.replicas - seen.dead if running is None else running
-            leaving = any(task.leaving for task in seen.tasks)
-            done = sum(slot.running for slot in seen.slots) == wanted and not leaving
-            return seen if done and len(seen.slots) == seen.replicas else None
+            done = sum(slot.running for slot in seen.slots) == wanted
+            return seen if done and _caught_up(seen) else None
 
         found: ServiceView = until(check, f"settled: {name}", explain=lambda: self.describe(name))
         return found
 
-    def caught_up(self, name: str) -> bool:
-        """Whether Swarm has as many slots as it is to have, and nobody is on the way out."""
-        seen = self.view(name)
-        return len(seen.slots) == seen.replicas and not any(task.leaving for task in seen.tasks)
+    def lost(self, name: str) -> bool:
+        """Whether Swarm has not caught up with the count within half a minute: docs/adr/0067."""
+        try:
+            until(lambda: _caught_up(self.view(name)), timeout_s=30)
+        except AssertionError:
+            return True
+        return False
 
     def removed(self, swarm: Swarm, target: Target) -> None:
         """Wait until the slot given back is gone.
 
-        Where Swarm has lost the removal, the scaler's next ticks see to it: see docs/adr/0067.
+        Where Swarm has lost the removal, the scaler's next ticks see to it.
         """
         name = target.service
-        try:
-            until(lambda: self.caught_up(name), timeout_s=30)
-        except AssertionError:
+        if self.lost(name):
             until(
                 lambda: swarm.settle(target), "taken in again", explain=lambda: self.describe(name)
             )
             assert swarm.settle(target), self.describe(name)
-            self.removed(swarm, target)
+            assert not self.lost(name), self.describe(name)
 
     def describe(self, name: str) -> str:
         """The service's count and tasks, for messages."""
@@ -135,6 +135,11 @@ class Crew:
             lambda: any(slot.dead and slot.task == task for slot in self.view(service).slots),
             f"{task} having left",
         )
+
+
+def _caught_up(seen: ServiceView) -> bool:
+    """Whether Swarm has as many slots as it is to have, and nobody is on the way out."""
+    return len(seen.slots) == seen.replicas and not any(task.leaving for task in seen.tasks)
 
 
 def _none_left(engine: Engine) -> bool:

@@ -117,11 +117,9 @@ def test_swarm_removes_what_is_foretold_also_among_running_tasks(nodes: Nodes) -
             foretold = {slot.number for slot in next_removed(seen.slots)}
             before = slot_numbers(crew, "order")
             crew.direct.set_replicas(seen, seen.replicas - 1)
-            try:
-                until(lambda: crew.caught_up("order"), timeout_s=30)
-            except AssertionError:  # lost by Swarm, see docs/adr/0067
+            if crew.lost("order"):
                 crew.direct.set_replicas(crew.view("order"), seen.replicas - 1)
-                until(lambda: crew.caught_up("order"), "caught up")
+                assert not crew.lost("order"), crew.describe("order")
             gone = before - slot_numbers(crew, "order")
             assert len(gone) == 1
             assert gone <= foretold
