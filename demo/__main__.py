@@ -26,7 +26,7 @@ from demo.processes import StartError, wait_until
 from demo.stack import ROOT, Stack
 from demo.view import View, summary
 from demo.watch import Watch
-from scaler.promql import Prometheus
+from scaler.prometheus.client import Prometheus
 
 TARGET = "video-creator"
 JOBS = ROOT / "demo/jobs"

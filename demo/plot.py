@@ -9,7 +9,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-from scaler.promql import Prometheus
+from scaler.prometheus.client import Prometheus
 
 _STATES = {"busy": "#2a9d5c", "idle": "#8fd0e8", "starting": "#f4c95d", "draining": "#b48ade"}
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from common.jobs import Job, Status
 from common.ledger import Ledger, LedgerError
 from common.records import WorkerRecord
-from scaler.promql import Prometheus, PrometheusError
+from scaler.prometheus.client import Prometheus, PrometheusError
 
 
 @dataclass

@@ -14,16 +14,16 @@ from pydantic import BaseModel
 
 from common.http import HttpSettings
 from exporter.settings import ExporterSettings
-from scaler.commands.client import ClientSettings
-from scaler.config import ProgramSection, ScalingSection, WorkerSection, knob_variables
-from scaler.config_schema import meanings, schema
+from scaler.commands.api_client import ClientSettings
+from scaler.config.load import ProgramSection, ScalingSection, WorkerSection, knob_variables
+from scaler.config.schema import meanings, schema
+from scaler.external.pod_deletion_cost import PodDeletionCostSettings
 from scaler.external.settings import ExternalScalerSettings
 from scaler.gateway.settings import GatewaySettings
 from scaler.orchestrators.process import ProcessSettings
-from scaler.orchestrators.swarm import SwarmSettings
-from scaler.pod_deletion_cost import PodDeletionCostSettings
+from scaler.orchestrators.swarm.orchestrator import SwarmSettings
+from scaler.policy.target import Pool, Schedule, Target
 from scaler.run import RunSettings
-from scaler.targets import Pool, Schedule, Target
 from scaler.web.settings import WebSettings
 from worker.settings import WorkerSettings
 

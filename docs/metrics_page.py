@@ -14,7 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from exporter.catalog import METRICS
 from scaler.external.metrics import Objects, ServerMetrics
-from scaler.metrics import ScalerMetrics
+from scaler.loop.metrics import ScalerMetrics
 from worker.metrics import Metrics as WorkerMetrics
 
 ROOT = Path(__file__).resolve().parent.parent

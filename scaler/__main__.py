@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from scaler.commands import config as config_commands
+from scaler.commands import check_config as config_commands
 from scaler.commands import live
-from scaler.commands.config import ConfigOption
+from scaler.commands.check_config import ConfigOption
 from scaler.simulate import cli as simulate_commands
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)

@@ -18,31 +18,31 @@ from common.http import HttpSettings
 from common.ledger import Ledger
 from common.logs import configure, get, without_credentials
 from common.settings import Settings, load, or_exit
-from scaler.config import CONFIG_VARIABLE, ScalerConfig, load_config
-from scaler.controller import Controller
-from scaler.decided import ControllerDecisions
-from scaler.discovery import Discovery
-from scaler.external.server import ExternalScalerServer
+from scaler.config.load import CONFIG_VARIABLE, ScalerConfig, load_config
+from scaler.config.reload import Reloader
+from scaler.external.controller_decisions import ControllerDecisions
+from scaler.external.grpc_server import ExternalScalerServer
+from scaler.external.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.external.settings import ExternalScalerSettings
-from scaler.history import History
-from scaler.leader import Leader
-from scaler.metrics import ScalerMetrics
+from scaler.loop.controller import Controller
+from scaler.loop.discovery import Discovery
+from scaler.loop.history import History
+from scaler.loop.lease import Leader
+from scaler.loop.metrics import ScalerMetrics
+from scaler.loop.order_sync import LedgerBoard
+from scaler.loop.restore import Recall
 from scaler.orchestrators import create
 from scaler.orchestrators.base import Orchestrator, WorkerSeen
 from scaler.orchestrators.pooled import Pooled
-from scaler.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
-from scaler.promql import Prometheus
-from scaler.recall import Recall
-from scaler.reload import Reloader
-from scaler.shared_orders import LedgerBoard
-from scaler.signals import Signals
-from scaler.targets import Knobs
+from scaler.policy.target import Knobs
+from scaler.prometheus.client import Prometheus
+from scaler.prometheus.signals import Signals
 from scaler.web.access import Access
 from scaler.web.app import create_app
-from scaler.web.server import WebServer
+from scaler.web.page_data import Watch
 from scaler.web.settings import WebSettings
 from scaler.web.status import Links, StatusBoard
-from scaler.web.watch import Watch
+from scaler.web.web_server import WebServer
 
 _log = get("scaler")
 _HTTP_PORT = 8080

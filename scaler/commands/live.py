@@ -14,7 +14,7 @@ from common.errors import ConfigError
 from scaler.commands.output import JsonOption, print_json, print_table
 
 if TYPE_CHECKING:
-    from scaler.commands.client import Client
+    from scaler.commands.api_client import Client
 
 TargetArgument = Annotated[
     str | None, typer.Argument(metavar="[TARGET]", help="May be left out where there is one.")
@@ -168,7 +168,7 @@ def _client(url: str | None) -> Iterator[Client]:
     """A client; one line on stderr and exit code 2 for what cannot be used, 1 for a refusal."""
     # Only these commands need them: the scaler itself starts without.
     from common.settings import load  # noqa: PLC0415
-    from scaler.commands.client import Client, ClientError, ClientSettings  # noqa: PLC0415
+    from scaler.commands.api_client import Client, ClientError, ClientSettings  # noqa: PLC0415
 
     try:
         yield Client(load(ClientSettings), url)

@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry
 from common.errors import ConfigError
 from common.logs import configure, get
 from common.settings import load, or_exit
-from scaler.gateway.server import GatewayServer
+from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
 from scaler.gateway.settings import GatewaySettings
-from scaler.orchestrators.swarm_engine import DirectEngine
+from scaler.orchestrators.swarm.engine import DirectEngine
 
 
 def main() -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scaler.orchestrators.swarm_order import safe_to_lower
-from scaler.orchestrators.swarm_state import ServiceView, bounds_of
+from scaler.orchestrators.swarm.removal_order import safe_to_lower
+from scaler.orchestrators.swarm.service_view import ServiceView, bounds_of
 
 
 def refusal(seen: ServiceView, count: int, defaults: Mapping[str, int]) -> str | None:

@@ -13,10 +13,10 @@ from urllib.parse import parse_qsl
 from prometheus_client import CollectorRegistry, Counter
 
 from common.logs import get
-from scaler.errors import OrchestratorError
 from scaler.gateway.guard import refusal
-from scaler.orchestrators.swarm_engine import Engine, StaleVersionError
-from scaler.orchestrators.swarm_state import ServiceView
+from scaler.orchestrators.errors import OrchestratorError
+from scaler.orchestrators.swarm.engine import Engine, StaleVersionError
+from scaler.orchestrators.swarm.service_view import ServiceView
 
 _log = get("gateway")
 _SERVICE = re.compile(r"/v1/services/([A-Za-z0-9][A-Za-z0-9_.-]{0,127})")

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scaler.errors import OrchestratorError
-from scaler.observation import Fleet
-from scaler.targets import Target
+from scaler.orchestrators.errors import OrchestratorError
+from scaler.policy.observation import Fleet
+from scaler.policy.target import Target
 
 __all__ = ["Orchestrator", "OrchestratorError", "WorkerSeen"]
 

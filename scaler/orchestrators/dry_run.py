@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scaler.observation import Fleet
 from scaler.orchestrators.base import Orchestrator, WorkerSeen
-from scaler.targets import Target
+from scaler.policy.observation import Fleet
+from scaler.policy.target import Target
 
 
 class DryRun(Orchestrator):

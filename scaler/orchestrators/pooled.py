@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaler.observation import Fleet, PoolFleet
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
-from scaler.pools import Patience, Place, split, waited
-from scaler.targets import Pool, Target
+from scaler.policy.observation import Fleet, PoolFleet
+from scaler.policy.pools import Patience, Place, split, waited
+from scaler.policy.target import Pool, Target
 
 # An idle worker that is asked leaves within seconds, and Swarm removes its slot in one more.
 _SETTLES_IN_S = 10.0

@@ -22,9 +22,9 @@ from typing import Annotated
 from pydantic import Field
 
 from common.settings import Settings, load
-from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
-from scaler.targets import Target
+from scaler.policy.observation import Fleet, Obstacle
+from scaler.policy.target import Target
 
 # A worker that dies this soon after its start died of starting.
 _STILLBORN_S = 10.0

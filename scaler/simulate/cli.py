@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from common.errors import ConfigError, InvalidInputError
-from scaler.targets import Priority
+from scaler.policy.target import Priority
 
 if TYPE_CHECKING:
-    from scaler.simulate.run import Policy
+    from scaler.simulate.arena import Policy
+    from scaler.simulate.delayed_view import ViewSettings
     from scaler.simulate.trace import Trace
-    from scaler.simulate.view import ViewSettings
 
 # The heavy libraries are imported by the commands that need them: the scaler starts without.
 
@@ -127,8 +127,8 @@ def simulate(
 ) -> None:
     """Replay jobs through a policy and say what it costs and how long jobs wait."""
     from scaler.simulate import peers  # noqa: PLC0415
+    from scaler.simulate.arena import arena as arena_of  # noqa: PLC0415
     from scaler.simulate.compare import Output, compare  # noqa: PLC0415
-    from scaler.simulate.run import arena as arena_of  # noqa: PLC0415
     from scaler.simulate.world import WorldSettings  # noqa: PLC0415
 
     with _refusals():
@@ -204,7 +204,7 @@ def register(app: typer.Typer) -> None:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """One line on stderr and exit code 2 for what cannot be used, 1 for a silent Prometheus."""
-    from scaler.promql import PrometheusError  # noqa: PLC0415
+    from scaler.prometheus.client import PrometheusError  # noqa: PLC0415
 
     try:
         yield
@@ -222,7 +222,7 @@ def _check_bounds(minimum: int, maximum: int) -> None:
 
 
 def _view(tick: float, age: float, missing: float, outage: str | None) -> ViewSettings:
-    from scaler.simulate.view import ViewSettings  # noqa: PLC0415
+    from scaler.simulate.delayed_view import ViewSettings  # noqa: PLC0415
 
     if outage is None:
         return ViewSettings(tick, age, missing)
@@ -250,7 +250,7 @@ def _trace(source: _Source) -> Trace:
 
 
 def _past(source: _Source) -> Trace:
-    from scaler.promql import Prometheus  # noqa: PLC0415
+    from scaler.prometheus.client import Prometheus  # noqa: PLC0415
     from scaler.simulate.past import seconds, trace_from  # noqa: PLC0415
 
     prometheus = Prometheus(source.prometheus or "", timeout_s=60.0)

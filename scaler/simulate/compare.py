@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from scaler.simulate.arena import Arena, Policy, Timeline, run
+from scaler.simulate.delayed_view import ViewSettings
 from scaler.simulate.peers import families, with_minimums
 from scaler.simulate.report import heading, table
-from scaler.simulate.run import Arena, Policy, Timeline, run
 from scaler.simulate.score import WEIGHTS
 from scaler.simulate.sweep import Entry, best, sweep
-from scaler.simulate.view import ViewSettings
 
 _WIDE = 190
 

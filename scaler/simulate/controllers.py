@@ -7,12 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from scaler.decision import Decision, Memory
-from scaler.policy import decide
-from scaler.simulate.view import View
+from scaler.policy.decide import decide
+from scaler.policy.decision import Decision, Memory
+from scaler.policy.target import Target
+from scaler.policy.trailing_maxima import Window, push
+from scaler.simulate.delayed_view import View
 from scaler.simulate.world import World
-from scaler.targets import Target
-from scaler.windows import Window, push
 
 
 class Controller(Protocol):

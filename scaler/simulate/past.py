@@ -8,7 +8,7 @@ import re
 import numpy as np
 
 from common.errors import ConfigError
-from scaler.promql import Prometheus, quoted
+from scaler.prometheus.client import Prometheus, quoted
 from scaler.simulate.trace import MAX_JOBS, Trace, trace_of
 
 _STEP_S = 60.0

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 
+from scaler.policy.target import Priority, Rule, Target
+from scaler.simulate.arena import Arena, Policy
 from scaler.simulate.controllers import KedaSettings
-from scaler.simulate.run import Arena, Policy
 from scaler.simulate.score import WEIGHTS
 from scaler.simulate.sweep import Entry, best
-from scaler.targets import Priority, Rule, Target
 
 TICK_S = 5.0
 HPA_SYNC_S = 15.0

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from scaler.simulate.run import Arena, Timeline
+from scaler.simulate.arena import Arena, Timeline
 from scaler.simulate.sweep import Entry
 
 NAMES = {

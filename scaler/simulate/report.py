@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from scaler.simulate.run import Arena
+from scaler.simulate.arena import Arena
 from scaler.simulate.sweep import Entry
 
 

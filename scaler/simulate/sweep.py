@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
 
-from scaler.simulate.run import Arena, Policy, run
+from scaler.simulate.arena import Arena, Policy, run
+from scaler.simulate.delayed_view import ViewSettings
 from scaler.simulate.score import Score
-from scaler.simulate.view import ViewSettings
 
 _shared: dict[int, Arena] = {}
 

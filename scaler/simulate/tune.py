@@ -14,10 +14,10 @@ import yaml
 from rich.console import Console
 
 from common.errors import ConfigError
+from scaler.simulate.arena import Arena, Policy, arena
 from scaler.simulate.compare import draw_frontier, progress_bar, record
 from scaler.simulate.peers import WAIT_WEIGHTS, ours
 from scaler.simulate.report import table
-from scaler.simulate.run import Arena, Policy, arena
 from scaler.simulate.score import Score
 from scaler.simulate.sweep import Entry, sweep
 from scaler.simulate.trace import Trace

@@ -16,8 +16,8 @@ from prometheus_client.exposition import choose_encoder
 from starlette.responses import StreamingResponse
 
 from common.errors import shorten
-from scaler.decision import Override, Pause
-from scaler.targets import Target
+from scaler.policy.decision import Override, Pause
+from scaler.policy.target import Target
 from scaler.web.access import Access, Nonces, Rates
 from scaler.web.events import Pulse, stream
 from scaler.web.gate import Gate
@@ -37,8 +37,8 @@ from scaler.web.models import (
     TargetStatus,
     WorkerHealth,
 )
+from scaler.web.page_data import RANGES
 from scaler.web.status import StatusBoard
-from scaler.web.watch import RANGES
 
 STATIC = Path(__file__).parent / "static"
 _REFUSALS: dict[int | str, dict[str, Any]] = {

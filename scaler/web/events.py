@@ -11,7 +11,7 @@ from typing import Any
 from starlette.concurrency import run_in_threadpool
 
 from common.logs import get
-from scaler.targets import Target
+from scaler.policy.target import Target
 from scaler.web.status import StatusBoard
 
 _log = get("events")

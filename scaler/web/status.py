@@ -9,14 +9,14 @@ from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
-from scaler.controller import Controller
-from scaler.decision import DOWN, UP, Decision, Memory
-from scaler.explain import explain
-from scaler.observation import value_of
+from scaler.loop.controller import Controller
 from scaler.orchestrators.base import WorkerSeen
-from scaler.orders import override_in_force
-from scaler.schedule import bounds
-from scaler.targets import Target
+from scaler.policy.decision import DOWN, UP, Decision, Memory
+from scaler.policy.explain import explain
+from scaler.policy.observation import value_of
+from scaler.policy.orders import override_in_force
+from scaler.policy.schedule import bounds
+from scaler.policy.target import Target
 from scaler.web.models import (
     Chart,
     Dashboard,
@@ -30,8 +30,8 @@ from scaler.web.models import (
     TargetStatus,
     WorkerHealth,
 )
+from scaler.web.page_data import RANGES, Extras, Watch
 from scaler.web.verdict import verdict
-from scaler.web.watch import RANGES, Extras, Watch
 
 _SHOWN_DECISIONS = 50
 _SHOWN_EVENTS = 60

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scaler.controller import Cycle
-from scaler.decision import UP, Decision, Memory
-from scaler.observation import value_of
-from scaler.schedule import Bounds
+from scaler.loop.controller import Cycle
+from scaler.policy.decision import UP, Decision, Memory
+from scaler.policy.observation import value_of
+from scaler.policy.schedule import Bounds
 from scaler.web.models import Verdict
 
 _NOT_APPLIED = "not applied: "

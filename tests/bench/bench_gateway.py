@@ -13,9 +13,9 @@ from functools import partial
 from statistics import median
 
 from demo.ports import free_ports
-from scaler.errors import OrchestratorError
-from scaler.orchestrators.swarm_engine import DirectEngine, Engine
-from scaler.orchestrators.swarm_gateway import GatewayEngine
+from scaler.orchestrators.errors import OrchestratorError
+from scaler.orchestrators.swarm.engine import DirectEngine, Engine
+from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from tests.support.waiting import until
 from tests.swarm import images
 from tests.swarm.crew import Crew

@@ -35,7 +35,7 @@ from common.settings import load
 from demo.ports import free_ports
 from protos import externalscaler_pb2 as pb
 from scaler.external.decisions import DecidedTarget
-from scaler.external.server import ExternalScalerServer
+from scaler.external.grpc_server import ExternalScalerServer
 from scaler.external.settings import ExternalScalerSettings
 
 OBJECTS = 10_000

@@ -23,11 +23,11 @@ from rich.table import Table
 
 from common.http import HttpSettings
 from common.logs import configure
-from scaler.controller import Controller
-from scaler.targets import Target
+from scaler.loop.controller import Controller
+from scaler.policy.target import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
-from scaler.web.server import WebServer
+from scaler.web.web_server import WebServer
 from tests.support.browser import chromium, opened
 from tests.support.crew import Crew, board_of, controller_of
 from tests.support.loop import Loop, dialogue

@@ -24,13 +24,13 @@ from statistics import fmean
 
 import numpy as np
 
+from scaler.simulate.arena import Arena, Policy, Timeline, arena, run
 from scaler.simulate.compare import swept
+from scaler.simulate.delayed_view import ViewSettings
 from scaler.simulate.peers import ours
-from scaler.simulate.run import Arena, Policy, Timeline, arena, run
 from scaler.simulate.score import WEIGHTS, Score
 from scaler.simulate.sweep import Entry, best
 from scaler.simulate.trace import read_csv
-from scaler.simulate.view import ViewSettings
 from scaler.simulate.world import WorldSettings
 
 OUTAGE_S = 600.0

@@ -29,12 +29,12 @@ import pika
 import psutil
 
 from common.jobs import Status
-from scaler.promql import Prometheus
+from scaler.prometheus.client import Prometheus
+from scaler.simulate.arena import arena, run
+from scaler.simulate.delayed_view import ViewSettings
 from scaler.simulate.peers import ours
-from scaler.simulate.run import arena, run
 from scaler.simulate.score import Score
 from scaler.simulate.trace import Trace
-from scaler.simulate.view import ViewSettings
 from scaler.simulate.world import WorldSettings
 from tests.support.loop import Loop, dialogue
 from tests.support.worker_fleet import LAUNCH, make_video

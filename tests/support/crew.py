@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from scaler.controller import Controller
-from scaler.decision import Memory
-from scaler.history import History
-from scaler.metrics import ScalerMetrics
-from scaler.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.loop.controller import Controller
+from scaler.loop.history import History
+from scaler.loop.metrics import ScalerMetrics
+from scaler.loop.order_sync import OrderBoard
 from scaler.orchestrators.base import Orchestrator, WorkerSeen
-from scaler.promql import Prometheus, PrometheusError, Sample
-from scaler.shared_orders import OrderBoard
-from scaler.signals import Signals
-from scaler.targets import Target
+from scaler.policy.decision import Memory
+from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.policy.target import Target
+from scaler.prometheus.client import Prometheus, PrometheusError, Sample
+from scaler.prometheus.signals import Signals
+from scaler.web.page_data import Watch
 from scaler.web.status import Links, StatusBoard
-from scaler.web.watch import Watch
 
 START = 1_700_000_000.0
 

@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from protos import externalscaler_pb2 as pb
 from protos import externalscaler_pb2_grpc
 from scaler.external.decisions import DecidedTarget
-from scaler.external.server import ExternalScalerServer
+from scaler.external.grpc_server import ExternalScalerServer
 from scaler.external.settings import ExternalScalerSettings
 
 TARGET = "video-creator"

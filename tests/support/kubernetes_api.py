@@ -11,7 +11,7 @@ from typing import Any
 
 import trustme
 
-from scaler.pod_deletion_cost import ANNOTATION
+from scaler.external.pod_deletion_cost import ANNOTATION
 
 
 class ApiServer:

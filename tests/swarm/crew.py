@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from scaler.orchestrators.swarm import Swarm
-from scaler.orchestrators.swarm_engine import DirectEngine
-from scaler.orchestrators.swarm_state import ServiceView
-from scaler.targets import Target
+from scaler.orchestrators.swarm.engine import DirectEngine
+from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.orchestrators.swarm.service_view import ServiceView
+from scaler.policy.target import Target
 from tests.support.waiting import until
 from tests.swarm.engine import Engine
 from tests.swarm.images import BASE

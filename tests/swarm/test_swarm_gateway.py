@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.errors import OrchestratorError
-from scaler.gateway.server import GatewayServer
+from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
 from scaler.orchestrators.base import WorkerSeen
-from scaler.orchestrators.swarm import Swarm
-from scaler.orchestrators.swarm_engine import DirectEngine
-from scaler.orchestrators.swarm_gateway import GatewayEngine
-from scaler.targets import Target
+from scaler.orchestrators.errors import OrchestratorError
+from scaler.orchestrators.swarm.engine import DirectEngine
+from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
+from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.policy.target import Target
 from tests.support.hostile import TOKEN, hostile, send
 from tests.support.waiting import until
 from tests.swarm.crew import Crew, spec_of

@@ -16,9 +16,9 @@ import pytest
 from common.records import WorkerRecord
 from demo.stack import Stack
 from scaler.orchestrators.base import WorkerSeen
-from scaler.orchestrators.swarm import Swarm
-from scaler.orchestrators.swarm_order import next_removed
-from scaler.targets import Target
+from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.orchestrators.swarm.removal_order import next_removed
+from scaler.policy.target import Target
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
 from tests.support.worker_fleet import LAUNCH, Fleet, make_video

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import CollectorRegistry
 
-from scaler.gateway.server import GatewayServer
+from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
-from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.pooled import Pooled
-from scaler.orchestrators.swarm import Swarm
-from scaler.orchestrators.swarm_gateway import GatewayEngine
-from scaler.targets import Pool, Target
+from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
+from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.policy.observation import Fleet, Obstacle
+from scaler.policy.target import Pool, Target
 from tests.support.hostile import TOKEN
 from tests.support.waiting import until
 from tests.swarm.crew import Crew

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from scaler.observation import Fleet, Obstacle
 from scaler.orchestrators.base import OrchestratorError, WorkerSeen
-from scaler.orchestrators.swarm import Swarm
-from scaler.orchestrators.swarm_engine import DirectEngine, StaleVersionError
-from scaler.orchestrators.swarm_state import ServiceView
-from scaler.targets import Target
+from scaler.orchestrators.swarm.engine import DirectEngine, StaleVersionError
+from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.orchestrators.swarm.service_view import ServiceView
+from scaler.policy.observation import Fleet, Obstacle
+from scaler.policy.target import Target
 from tests.support.waiting import until
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
 from tests.swarm.engine import Engine, EngineError

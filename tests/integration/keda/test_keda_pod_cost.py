@@ -11,8 +11,7 @@ import trustme
 
 from common.errors import ConfigError
 from common.settings import load
-from scaler.orchestrators.base import WorkerSeen
-from scaler.pod_deletion_cost import (
+from scaler.external.pod_deletion_cost import (
     ANNOTATION,
     KubernetesError,
     PodDeletionCost,
@@ -20,6 +19,7 @@ from scaler.pod_deletion_cost import (
     Pods,
     costs,
 )
+from scaler.orchestrators.base import WorkerSeen
 from tests.support.kubernetes_api import ApiServer
 from tests.support.waiting import until
 

@@ -8,7 +8,7 @@ import pytest
 
 from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
-from scaler.leader import TTL_S, Leader
+from scaler.loop.lease import TTL_S, Leader
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ import pytest
 from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.pooled import Pooled
 from scaler.orchestrators.process import Process, ProcessSettings
-from scaler.targets import Pool, Target
+from scaler.policy.target import Pool, Target
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from scaler.observation import Obstacle
 from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.process import Process, ProcessSettings
-from scaler.targets import Target
+from scaler.policy.observation import Obstacle
+from scaler.policy.target import Target
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration

@@ -15,14 +15,14 @@ import pytest
 from demo.ports import free_ports
 from demo.processes import Part
 from demo.stack import answers
-from scaler.decision import Decision, Memory
-from scaler.forecast import DAY, HOUR_S, Hours, forecast
-from scaler.observation import Fleet, Known, Observation, Signal, Unknown
-from scaler.policy import decide
-from scaler.promql import Prometheus
-from scaler.recall import Recall
-from scaler.signals import FRESH_S, SLOW_S, Signals, questions
-from scaler.targets import Fallback, Rule, Target
+from scaler.loop.restore import Recall
+from scaler.policy.decide import decide
+from scaler.policy.decision import Decision, Memory
+from scaler.policy.forecast import DAY, HOUR_S, Hours, forecast
+from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.policy.target import Fallback, Rule, Target
+from scaler.prometheus.client import Prometheus
+from scaler.prometheus.signals import FRESH_S, SLOW_S, Signals, questions
 
 pytestmark = pytest.mark.integration
 

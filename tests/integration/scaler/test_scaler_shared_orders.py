@@ -9,10 +9,10 @@ import pytest
 
 from common.ledger import Ledger
 from demo.stack import Stack
-from scaler.controller import Controller
-from scaler.decision import Override, Pause
-from scaler.shared_orders import LedgerBoard
-from scaler.targets import Target
+from scaler.loop.controller import Controller
+from scaler.loop.order_sync import LedgerBoard
+from scaler.policy.decision import Override, Pause
+from scaler.policy.target import Target
 from tests.support.crew import Crew, controller_of
 
 pytestmark = pytest.mark.integration

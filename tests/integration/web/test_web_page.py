@@ -12,11 +12,11 @@ from playwright.sync_api import Browser, expect
 from pydantic import SecretStr
 
 from common.http import HttpSettings
-from scaler.controller import Controller
-from scaler.targets import Target
+from scaler.loop.controller import Controller
+from scaler.policy.target import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
-from scaler.web.server import WebServer
+from scaler.web.web_server import WebServer
 from tests.support.browser import Theme, chromium, opened, violations, visit
 from tests.support.crew import Crew, board_of, controller_of
 

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 from starlette.testclient import TestClient
 
 from common.http import HttpSettings
-from scaler.targets import Target
+from scaler.policy.target import Target
 from scaler.web.access import Access, Rate, Rates
 from scaler.web.app import create_app
 from tests.support.crew import Crew, board_of, controller_of

@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from scaler.__main__ import app
-from scaler.config import load_config
-from scaler.config_schema import schema
+from scaler.config.load import load_config
+from scaler.config.schema import schema
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "scaling-config.yml"

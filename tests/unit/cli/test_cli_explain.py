@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from scaler import orders, policy
-from scaler.controller import Controller
-from scaler.decision import Decision, Memory, Override, Pause
-from scaler.explain import explain
-from scaler.forecast import Forecast, Hours
-from scaler.observation import Fleet, Known, Observation, Unknown
-from scaler.targets import Fallback, Schedule, Target
+from scaler.loop.controller import Controller
+from scaler.policy import decide as policy
+from scaler.policy import orders
+from scaler.policy.decision import Decision, Memory, Override, Pause
+from scaler.policy.explain import explain
+from scaler.policy.forecast import Forecast, Hours
+from scaler.policy.observation import Fleet, Known, Observation, Unknown
+from scaler.policy.target import Fallback, Schedule, Target
 from tests.support.crew import START, Crew, controller_of
 
 NAME = "video-creator"

@@ -16,10 +16,10 @@ import yaml
 
 from common.settings import Settings
 from exporter.settings import ExporterSettings
-from scaler.config import ProgramSection, load_config
+from scaler.config.load import ProgramSection, load_config
 from scaler.external.metadata import parse
+from scaler.external.pod_deletion_cost import PodDeletionCostSettings
 from scaler.external.settings import ExternalScalerSettings
-from scaler.pod_deletion_cost import PodDeletionCostSettings
 from scaler.run import RunSettings
 from tests.support import kustomize
 from tests.support.keda_schemas import SPECS

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from scaler.external import upstream as module
 from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
-from scaler.external.prometheus import parse
+from scaler.external.instant_queries import parse
 from scaler.external.upstream import Missing, Outcome, Sample, Upstream, tick_of
 
 TICK_S = 5.0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from scaler.config import load_config, orchestrator_names
-from scaler.targets import Gates, Priority, Rule
+from scaler.config.load import load_config, orchestrator_names
+from scaler.policy.target import Gates, Priority, Rule
 
 PLAN_FILE = """
 scaling:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from scaler.decision import Decision, Memory
-from scaler.observation import Fleet, Known, Observation, Signal, Unknown
-from scaler.policy import decide, headroom, keep_idle_for, pause, relief, resume
-from scaler.targets import Fallback, Priority, Rule, Schedule, Target, weights
+from scaler.policy.decide import decide, headroom, keep_idle_for, pause, relief, resume
+from scaler.policy.decision import Decision, Memory
+from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.policy.target import Fallback, Priority, Rule, Schedule, Target, weights
 
 T0 = 1_700_000_000.0
 GONE = Unknown("the newest sample is 40 s old", "q")

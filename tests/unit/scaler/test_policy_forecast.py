@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.decision import Memory
-from scaler.forecast import DAY, HOUR_S, Hours, expect, forecast
-from scaler.observation import Fleet, Known, Observation, Unknown
-from scaler.policy import decide
-from scaler.targets import Target
+from scaler.policy.decide import decide
+from scaler.policy.decision import Memory
+from scaler.policy.forecast import DAY, HOUR_S, Hours, expect, forecast
+from scaler.policy.observation import Fleet, Known, Observation, Unknown
+from scaler.policy.target import Target
 
 
 def known(value: float) -> Known:

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from scaler.decision import Decision, Memory
-from scaler.observation import Fleet, Known, Observation, Signal, Unknown
-from scaler.policy import decide, rebuild, remember
-from scaler.targets import Priority, Rule, Target
+from scaler.policy.decide import decide, rebuild, remember
+from scaler.policy.decision import Decision, Memory
+from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.policy.target import Priority, Rule, Target
 
 COUNTS = st.integers(0, 40)
 SECONDS = st.floats(0.5, 90.0)

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from scaler.schedule import bounds, is_open
-from scaler.targets import Schedule, Target
+from scaler.policy.schedule import bounds, is_open
+from scaler.policy.target import Schedule, Target
 
 BERLIN = "Europe/Berlin"
 

@@ -10,15 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from common.ledger import LedgerError
-from scaler.controller import Controller
-from scaler.decision import Memory
-from scaler.history import History
-from scaler.metrics import ScalerMetrics
-from scaler.observation import Fleet, Known, Observation, Obstacle, Signal, Unknown
+from scaler.loop.controller import Controller
+from scaler.loop.history import History
+from scaler.loop.metrics import ScalerMetrics
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
-from scaler.promql import Prometheus
-from scaler.signals import Signals
-from scaler.targets import Target
+from scaler.policy.decision import Memory
+from scaler.policy.observation import Fleet, Known, Observation, Obstacle, Signal, Unknown
+from scaler.policy.target import Target
+from scaler.prometheus.client import Prometheus
+from scaler.prometheus.signals import Signals
 
 
 class World(Signals, Orchestrator):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scaler.discovery import Discovery
-from scaler.errors import OrchestratorError
+from scaler.loop.discovery import Discovery
 from scaler.orchestrators.dry_run import DryRun
-from scaler.orchestrators.swarm_state import ServiceView, offer_of
-from scaler.targets import Pool, Target
+from scaler.orchestrators.errors import OrchestratorError
+from scaler.orchestrators.swarm.service_view import ServiceView, offer_of
+from scaler.policy.target import Pool, Target
 
 
 class Backend(DryRun):

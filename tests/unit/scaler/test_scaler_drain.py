@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scaler.drain import UNANSWERED_AFTER_S, Drains
+from scaler.loop.drain import UNANSWERED_AFTER_S, Drains
 from scaler.orchestrators.base import WorkerSeen
 
 

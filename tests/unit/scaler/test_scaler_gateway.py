@@ -12,13 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from scaler.gateway.guard import refusal
-from scaler.gateway.server import GatewayServer
+from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
 from scaler.orchestrators.base import OrchestratorError
-from scaler.orchestrators.swarm_engine import StaleVersionError
-from scaler.orchestrators.swarm_gateway import GatewayEngine
-from scaler.orchestrators.swarm_order import Task
-from scaler.orchestrators.swarm_state import ServiceView
+from scaler.orchestrators.swarm.engine import StaleVersionError
+from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
+from scaler.orchestrators.swarm.removal_order import Task
+from scaler.orchestrators.swarm.service_view import ServiceView
 from tests.support.hostile import TOKEN, hostile, request, send
 
 DEFAULTS = {"min": 1, "max": 10}

@@ -12,19 +12,19 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from scaler.controller import Controller
-from scaler.decision import Decision, Memory
-from scaler.explain import explain
-from scaler.history import History
-from scaler.metrics import ScalerMetrics
-from scaler.observation import Fleet, Known, Observation, PoolFleet, Signal, Unknown
+from scaler.loop.controller import Controller
+from scaler.loop.history import History
+from scaler.loop.metrics import ScalerMetrics
 from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.pooled import Pooled
-from scaler.promql import Prometheus
-from scaler.schedule import bounds
-from scaler.signals import Signals
-from scaler.targets import Pool, Target
+from scaler.policy.decision import Decision, Memory
+from scaler.policy.explain import explain
+from scaler.policy.observation import Fleet, Known, Observation, PoolFleet, Signal, Unknown
+from scaler.policy.schedule import bounds
+from scaler.policy.target import Pool, Target
+from scaler.prometheus.client import Prometheus
+from scaler.prometheus.signals import Signals
 
 RESERVED = Pool(service="reserved", price=0.2, max_workers=4)
 SPOT = Pool(service="spot", price=0.5, max_workers=6, pending_after=30)

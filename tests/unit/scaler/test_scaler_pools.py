@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.observation import Fleet
-from scaler.pools import Patience, Place, split, waited
+from scaler.policy.observation import Fleet
+from scaler.policy.pools import Patience, Place, split, waited
 
 FULL = Place(running=4, most=4)
 SOME = Place(running=1, most=5)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from promql_parser import parse
 
-from scaler.observation import Known, Signal, Unknown
-from scaler.promql import Prometheus, PrometheusError, Sample
-from scaler.signals import Signals, _combined, one_number, questions, stuck_query
-from scaler.targets import Target
+from scaler.policy.observation import Known, Signal, Unknown
+from scaler.policy.target import Target
+from scaler.prometheus.client import Prometheus, PrometheusError, Sample
+from scaler.prometheus.signals import Signals, _combined, one_number, questions, stuck_query
 
 TARGET = Target(queue='odd "queue"\\')
 

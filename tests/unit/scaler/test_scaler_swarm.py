@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from scaler.orchestrators.swarm import Swarm
-from scaler.orchestrators.swarm_order import Task
-from scaler.orchestrators.swarm_state import ServiceView
-from scaler.targets import Target
+from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.orchestrators.swarm.removal_order import Task
+from scaler.orchestrators.swarm.service_view import ServiceView
+from scaler.policy.target import Target
 
 TARGET = Target(name="videos", service="videos")
 

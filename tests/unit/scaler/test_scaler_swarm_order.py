@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaler.orchestrators.swarm_order import (
+from scaler.orchestrators.swarm.removal_order import (
     STABLE_UP_TO,
     Slot,
     Task,

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from scaler.observation import Obstacle
-from scaler.orchestrators.swarm_engine import with_replicas
-from scaler.orchestrators.swarm_order import Task
-from scaler.orchestrators.swarm_state import (
+from scaler.orchestrators.swarm.engine import with_replicas
+from scaler.orchestrators.swarm.removal_order import Task
+from scaler.orchestrators.swarm.service_view import (
     ServiceView,
     bounds_of,
     from_json,
@@ -18,6 +17,7 @@ from scaler.orchestrators.swarm_state import (
     parse_task,
     view,
 )
+from scaler.policy.observation import Obstacle
 
 NOW = 1_800_000_000.0
 TEMPLATE: dict[str, Any] = {

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from common.errors import ConfigError
 from scaler.__main__ import app
-from scaler.config import load_config
+from scaler.config.load import load_config
 from scaler.simulate.tune import wish_of
 
 KEYS = {"paid_c0", "wait_mean_s", "wait_p95_s", "j1_c0", "j4_c0", "j10_c0", "killed"}

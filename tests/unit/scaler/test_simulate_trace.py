@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
-from scaler.promql import Prometheus, Sample
+from scaler.prometheus.client import Prometheus, Sample
 from scaler.simulate.past import draw, seconds, trace_from
 from scaler.simulate.trace import GENERATORS, Load, read_csv
 

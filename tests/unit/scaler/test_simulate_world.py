@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaler.observation import Known, Unknown
+from scaler.policy.observation import Known, Unknown
 from scaler.simulate import peers
+from scaler.simulate.arena import Arena, Policy, Timeline, arena, run
 from scaler.simulate.controllers import Keda, KedaSettings
-from scaler.simulate.run import Arena, Policy, Timeline, arena, run
+from scaler.simulate.delayed_view import View, ViewSettings, arrival_statistics
 from scaler.simulate.trace import Load, Trace, bursty
-from scaler.simulate.view import View, ViewSettings, arrival_statistics
 from scaler.simulate.world import World, WorldSettings
 
 

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from common.http import HttpSettings
-from scaler.controller import Controller
-from scaler.targets import Target
+from scaler.loop.controller import Controller
+from scaler.policy.target import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
 from tests.support.crew import Crew, board_of, controller_of

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from common.http import HttpSettings
-from scaler.controller import Controller
+from scaler.loop.controller import Controller
 from scaler.web.access import Access, Nonces, Rate, RateLimit, Rates, Role
 from scaler.web.app import create_app
 from tests.support.crew import Crew, board_of

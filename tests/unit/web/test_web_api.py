@@ -10,11 +10,11 @@ import pytest
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
-from scaler.controller import Controller
-from scaler.decision import Memory
-from scaler.observation import Known
-from scaler.schedule import Bounds
-from scaler.targets import Target
+from scaler.loop.controller import Controller
+from scaler.policy.decision import Memory
+from scaler.policy.observation import Known
+from scaler.policy.schedule import Bounds
+from scaler.policy.target import Target
 from scaler.web.events import Pulse, stream
 from scaler.web.status import scale_events
 from scaler.web.verdict import verdict

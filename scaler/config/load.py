@@ -1,0 +1,204 @@
+"""The scaler's configuration: environment over `scaling-config.yml` over defaults."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
+
+from common.errors import ConfigError, first_problem
+from common.settings import Settings, load, read_yaml
+from scaler import orchestrators
+from scaler.policy.target import Knobs, Target
+
+CONFIG_VARIABLE = "SCALING_CONFIG"
+_SECTIONS = ("scaling", "worker", "targets")
+# Names that the environment may set: the plan's, and the two choices above them.
+_KNOB_VARIABLES = (
+    "MIN_WORKERS",
+    "MAX_WORKERS",
+    "SCALE_UP_THRESHOLD",
+    "SCALE_DOWN_THRESHOLD",
+    "COOLDOWN_PERIOD",
+    "PRIORITY",
+    "POLICY",
+)
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class ScalingSection(Knobs):
+    """`scaling:` of the file: defaults of every target, and how often to look."""
+
+    health_check_interval: Seconds = 30.0
+    """A worker unseen for longer than this is taken for unhealthy."""
+    metrics_collection_interval: Annotated[float, Field(ge=0.2, le=300, allow_inf_nan=False)] = 1.0
+    """Seconds between the loop's cycles."""
+
+
+class WorkerSection(BaseModel):
+    """`worker:` of the file, as far as the scaler is concerned; the worker checks the rest."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    graceful_shutdown_timeout: Seconds = 300.0
+    """What a worker is given to finish its job."""
+    health_check_timeout: Seconds = 30.0
+    heartbeat_interval: Seconds = 10.0
+
+
+class ProgramSection(Settings):
+    """The rest of the file's top level."""
+
+    prometheus_url: str = "http://127.0.0.1:9090"
+    """What the scaler sees, it sees through this Prometheus."""
+    grpc_port: Annotated[int, Field(ge=0, le=65_535)] = 6000
+    """Of the external scaler; 0 takes a free port."""
+    orchestrator: str = "process"
+    """Backend of the targets that name none."""
+    history_path: Path = Path(".run/scaler")
+    """Folder of decisions and memory."""
+    metrics_retention_days: Annotated[int, Field(ge=1, le=3650)] = 7
+    """How long decisions are kept."""
+    dashboard_refresh_interval: Seconds = 5.0
+    """Seconds between what the status page asks of Prometheus; decisions are shown at once."""
+    alert_thresholds_config_path: Path | None = None
+    """Read by the exporter, which turns thresholds into metrics; accepted here for one file."""
+
+    @field_validator("prometheus_url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("http:// or https://host[:port]")
+        return value.rstrip("/")
+
+    @field_validator("orchestrator")
+    @classmethod
+    def _exists(cls, value: str) -> str:
+        known = orchestrator_names()
+        if value not in known:
+            raise ValueError(", ".join(known))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class ScalerConfig:
+    """Everything that the scaler is told."""
+
+    program: ProgramSection
+    scaling: ScalingSection
+    worker: WorkerSection
+    targets: tuple[Target, ...]
+
+
+def orchestrator_names() -> list[str]:
+    """The backends that can be configured: the modules beside `base` and `pooled`.
+
+    A module `swarm_…` is part of `swarm`, no backend of its own.
+    """
+    found = {module.name for module in pkgutil.iter_modules(orchestrators.__path__)}
+    parts = {name for name in found for other in found if name.startswith(f"{other}_")}
+    return sorted(found - parts - {"base", "errors", "pooled"})
+
+
+def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> ScalerConfig:
+    """The configuration; `path` defaults to the variable SCALING_CONFIG, and that to no file.
+
+    Raises ConfigError naming the field, its value and what is allowed.
+    """
+    env = os.environ if environ is None else environ
+    if path is None and env.get(CONFIG_VARIABLE):
+        path = Path(env[CONFIG_VARIABLE])
+    content = read_yaml(path) if path else {}
+    sections = {name: _mapping(content, name) for name in ("scaling", "worker")}
+    rest = {name: value for name, value in content.items() if name not in _SECTIONS}
+    program = load(ProgramSection, environ=env, base=rest, base_name="(top level)")
+    scaling = _scaling(sections["scaling"], knob_variables(env))
+    worker = load(WorkerSection, environ=env, base=sections["worker"], base_name="worker")
+    targets = _targets(content.get("targets"), scaling, program.orchestrator)
+    return ScalerConfig(program=program, scaling=scaling, worker=worker, targets=targets)
+
+
+def _scaling(section: Mapping[str, Any], env: Mapping[str, str]) -> ScalingSection:
+    try:
+        return load(ScalingSection, environ=env, base=section, base_name="scaling")
+    except ConfigError as error:
+        # What is missing is called by a variable's name, but most knobs have none.
+        if error.field.isupper() and error.field not in _KNOB_VARIABLES:
+            name = f"scaling.{error.field.lower()}"
+            raise ConfigError(name, error.value, error.allowed) from None
+        raise
+
+
+def knob_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `env` that may set a knob of `scaling:`."""
+    names = (*_KNOB_VARIABLES, "HEALTH_CHECK_INTERVAL", "METRICS_COLLECTION_INTERVAL")
+    wanted = {name + ending for name in names for ending in ("", "_FILE")}
+    return {name: value for name, value in env.items() if name in wanted}
+
+
+def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = content.get(name)
+    if section is None:
+        return {}
+    if not isinstance(section, dict):
+        raise ConfigError(name, section, "a mapping of settings")
+    return section
+
+
+def _targets(given: Any, scaling: ScalingSection, orchestrator: str) -> tuple[Target, ...]:
+    """One target per entry, each over the defaults of `scaling:`; without entries one target."""
+    defaults = {
+        name: getattr(scaling, name)
+        for name in scaling.model_fields_set
+        if name in Knobs.model_fields
+    }
+    defaults["orchestrator"] = orchestrator
+    entries = [{}] if given is None else given
+    if not isinstance(entries, list) or not entries:
+        raise ConfigError("targets", given, "a list of one target or more")
+    targets = tuple(_target(number, entry, defaults) for number, entry in enumerate(entries))
+    names = [target.name for target in targets]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise ConfigError(f"targets.{number}.name", name, "a name that no other target has")
+    _check_pools(targets)
+    return targets
+
+
+def _check_pools(targets: tuple[Target, ...]) -> None:
+    """A pool's service stands for its target alone: what runs in it is told apart by its name."""
+    for number, target in enumerate(targets):
+        others = [other for other in targets if other is not target]
+        taken = {name for other in others for name in (other.name, *other.services)}
+        for place, pool in enumerate(target.pools):
+            if pool.service in taken:
+                field = f"targets.{number}.pools.{place}.service"
+                raise ConfigError(field, pool.service, "a name that no other target uses")
+
+
+def _target(number: int, entry: Any, defaults: dict[str, Any]) -> Target:
+    if not isinstance(entry, dict):
+        raise ConfigError(f"targets.{number}", entry, "a mapping of settings")
+    label = ("targets", str(entry.get("name", number)))
+    try:
+        target = Target.model_validate({**defaults, **entry})
+    except ValidationError as error:
+        raise ConfigError(*first_problem(error, label)) from None
+    if target.orchestrator not in orchestrator_names():
+        allowed = ", ".join(orchestrator_names())
+        raise ConfigError(".".join((*label, "orchestrator")), target.orchestrator, allowed)
+    return target

@@ -1,0 +1,1 @@
+"""The running scaler: observe, decide, apply, record, and what survives a restart."""

@@ -1,0 +1,1 @@
+"""Docker Swarm, spoken to directly or through the gateway."""

@@ -1,0 +1,1 @@
+"""How many workers, and why. Pure: no clock, no I/O; imported by all, importing none."""

@@ -1,0 +1,30 @@
+"""The other two rules an operator can choose: the plan's own, and a bare query."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from scaler.policy.observation import Known, Observation
+
+
+def plan_wants(observation: Observation, active: int, max_workers: int) -> int:
+    """One worker per waiting job and one more; shrink by half at most; 1 or 2 when idle.
+
+    It looks at waiting jobs only, so a busy fleet with an empty queue looks idle to it.
+    """
+    waiting = observation.waiting
+    if not isinstance(waiting, Known):
+        raise ValueError("the plan's rule needs the number of waiting jobs")
+    depth = int(waiting.value)
+    if depth == 0:
+        return max(1, min(active, 2))
+    wanted = min(depth + 1, max_workers)
+    return wanted if wanted >= active else max(wanted, active // 2)
+
+
+def raw_wants(observation: Observation, per_worker: float) -> int:
+    """The answer to the operator's query over what one worker carries, rounded up."""
+    signal = dict(observation.extra)["query"]
+    if not isinstance(signal, Known):
+        raise ValueError("policy raw needs an answer to its query")
+    return max(0, ceil(signal.value / per_worker))

@@ -1,0 +1,1 @@
+"""What Prometheus answers, as signals that are known, or unknown with a reason."""

@@ -1,0 +1,227 @@
+"""PromQL -> Observation. Every value is known, or unknown with a reason; never a silent 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scaler.orchestrators.base import WorkerSeen
+from scaler.policy.observation import Known, Observation, Signal, Unknown
+from scaler.policy.target import Target
+from scaler.prometheus.client import Prometheus, PrometheusError, Sample, quoted
+
+FRESH_S = 20.0
+"""Queue depth and fleet older than this are unknown: several scrapes have failed."""
+SLOW_S = 120.0
+"""Rates and means move slowly and are recorded less often."""
+_AGE = ":age"
+# Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
+# makes progress that has begun or come on within so long.
+_UNHEALTHY_FOR = "30s"
+_PROGRESS_WITHIN = "1m"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One signal: the PromQL that a person can ask too, and when its answer is too old."""
+
+    signal: str
+    query: str
+    """Gives at most one element."""
+    selector: str
+    """The series whose newest sample dates the answer."""
+    max_age_s: float
+
+
+def questions(target: Target) -> list[Question]:
+    """What is asked about `target` at every tick."""
+    queue = quoted(target.queue)
+    where = f"queue={queue}"
+
+    def fresh(signal: str, selector: str) -> Question:
+        return Question(signal, f"max({selector})", selector, FRESH_S)
+
+    def slow(signal: str, selector: str) -> Question:
+        return Question(signal, f"max({selector})", selector, SLOW_S)
+
+    # The higher of the two windows: quick to see a rise, slow to believe a fall.
+    rate5, rate10 = (f"queue:job_arrivals:rate{w}{{{where}}}" for w in ("5m", "10m"))
+    higher = f'max({rate5} or label_replace({rate10}, "window", "10m", "", ""))'
+    depth = f"rabbitmq_queue_messages_ready{{{where},vhost={quoted(target.vhost)}}}"
+    return [
+        fresh("waiting", depth),
+        fresh("in_flight", f"autoscaler_jobs_in_flight{{{where}}}"),
+        fresh("idle", f'autoscaler_workers{{{where},state="idle"}}'),
+        Question("arrival_rate", higher, rate5, SLOW_S),
+        slow("burstiness", f"queue:job_arrivals:dispersion10m{{{where}}}"),
+        slow("mean_duration", f"queue:job_duration_seconds:mean1h{{{where}}}"),
+        slow("startup", f"queue:worker_startup_seconds:mean1h{{{where}}}"),
+    ]
+
+
+class Signals:
+    """Asks one Prometheus about targets."""
+
+    def __init__(self, prometheus: Prometheus) -> None:
+        self._prometheus = prometheus
+
+    def observe(self, target: Target) -> Observation:
+        """All signals of `target`, asked in one request; the fleet is still to be filled in."""
+        asked = questions(target)
+        try:
+            answer = self._prometheus.vector(_combined(asked))
+            signals = _read(asked, answer)
+        except PrometheusError as error:
+            signals = {each.signal: Unknown(str(error), each.query) for each in asked}
+        return _observation(signals, None if target.query is None else self._ask(target.query))
+
+    def observe_past(
+        self, target: Target, times: Sequence[float], step_s: float
+    ) -> list[tuple[float, Observation]]:
+        """(time, what `observe` would have seen then) for `times`, which are `step_s` apart.
+
+        Times are epoch seconds, oldest first, to the millisecond, 10,000 at most. Raises
+        PrometheusError where there is no answer.
+        """
+        asked = questions(target)
+        answers = self._answers(_combined(asked), times, step_s)
+        own: Mapping[int, list[Sample]] | None = None
+        if target.query is not None:
+            own = self._answers(target.query, times, step_s)
+        seen = []
+        for at in times:
+            key = _milliseconds(at)
+            signals = _read(asked, answers.get(key, ()))
+            extra = None
+            if own is not None and target.query is not None:
+                extra = one_number(own.get(key, ()), target.query)
+            seen.append((at, _observation(signals, extra)))
+        return seen
+
+    def _answers(
+        self, query: str, times: Sequence[float], step_s: float
+    ) -> Mapping[int, list[Sample]]:
+        """What `query` gave at each time, by milliseconds."""
+        found: dict[int, list[Sample]] = {}
+        if times:
+            for labels, points in self._prometheus.matrix(query, times[0], times[-1], step_s):
+                for at, value in points:
+                    found.setdefault(_milliseconds(at), []).append(Sample(labels, value))
+        return found
+
+    def _ask(self, query: str) -> Signal:
+        """An operator's own PromQL; how old its samples are is theirs to know."""
+        try:
+            return one_number(self._prometheus.vector(query), query)
+        except PrometheusError as error:
+            return Unknown(str(error), query)
+
+    def workers(self, target: Target) -> list[WorkerSeen] | None:
+        """The workers that Prometheus knows now, or None when that is unknown."""
+        where = f"queue={quoted(target.queue)}"
+        query = (
+            f"autoscaler_worker_state{{{where}}} * on (instance, queue, worker) group_left"
+            f" autoscaler_worker_state_since_seconds{{{where}}}"
+        )
+        try:
+            samples = self._prometheus.vector(query)
+        except PrometheusError:
+            return None
+        # Two exporters may both tell of a worker; one word is enough.
+        seen = {sample.labels.get("worker", ""): _seen(sample) for sample in samples}
+        if any(worker.state == "unhealthy" for worker in seen.values()):
+            for name in self._stuck(target) & seen.keys():
+                seen[name] = replace(seen[name], stuck=seen[name].state == "unhealthy")
+        return list(seen.values())
+
+    def _stuck(self, target: Target) -> set[str]:
+        """Workers that were unhealthy a while ago and have no job that makes progress."""
+        try:
+            samples = self._prometheus.vector(stuck_query(target))
+        except PrometheusError:
+            return set()  # whoever is not known to be stuck is not treated so
+        return {sample.labels.get("worker", "") for sample in samples}
+
+
+def stuck_query(target: Target) -> str:
+    """PromQL of the workers that were unhealthy a while ago and have no job making progress."""
+    where = f"queue={quoted(target.queue)}"
+    progress = f"autoscaler_worker_job_progress_ratio{{{where}}}"
+    return (
+        f'autoscaler_worker_state{{{where},state="unhealthy"}} offset {_UNHEALTHY_FOR}'
+        f" unless on (queue, worker) (changes({progress}[{_PROGRESS_WITHIN}]) > 0"
+        f" or {progress} unless {progress} offset {_PROGRESS_WITHIN})"
+    )
+
+
+def one_number(samples: Sequence[Sample], query: str, age_s: float = 0.0) -> Signal:
+    """The single finite number of an answer, else why there is none."""
+    if not samples:
+        return Unknown("no sample", query)
+    if len(samples) > 1:
+        return Unknown(f"{len(samples)} series, one is needed", query)
+    value = samples[0].value
+    if not math.isfinite(value):
+        return Unknown(f"the value is {value}", query)
+    return Known(value, age_s, query)
+
+
+def _seen(sample: Sample) -> WorkerSeen:
+    label = sample.labels.get
+    return WorkerSeen(
+        id=label("worker", ""),
+        state=label("state", ""),
+        since=sample.value,
+        node=label("node", ""),
+        task=label("task", ""),
+        slot=label("slot", ""),
+    )
+
+
+def _observation(signals: Mapping[str, Signal], query: Signal | None) -> Observation:
+    """The signals of `questions`, with the answer to an operator's own where there is one."""
+    return Observation(
+        waiting=signals["waiting"],
+        in_flight=signals["in_flight"],
+        busy=signals["in_flight"],
+        idle=signals["idle"],
+        arrival_rate=signals["arrival_rate"],
+        burstiness=signals["burstiness"],
+        mean_duration=signals["mean_duration"],
+        startup=signals["startup"],
+        fleet=None,
+        extra=() if query is None else (("query", query),),
+    )
+
+
+def _milliseconds(at: float) -> int:
+    """A time as Prometheus keeps it."""
+    return round(at * 1000)
+
+
+def _combined(asked: Sequence[Question]) -> str:
+    def named(query: str, name: str) -> str:
+        return f'label_replace({query}, "signal", "{name}", "", "")'
+
+    parts = []
+    for each in asked:
+        parts.append(named(each.query, each.signal))
+        age = f"time() - max(timestamp({each.selector}))"
+        parts.append(named(age, each.signal + _AGE))
+    return " or ".join(parts)
+
+
+def _read(asked: Sequence[Question], answer: Sequence[Sample]) -> dict[str, Signal]:
+    by_name: dict[str, list[Sample]] = {}
+    for sample in answer:
+        by_name.setdefault(sample.labels.get("signal", ""), []).append(sample)
+    signals: dict[str, Signal] = {}
+    for each in asked:
+        ages = by_name.get(each.signal + _AGE, [])
+        age_s = max(0.0, ages[0].value) if len(ages) == 1 else math.inf
+        signal = one_number(by_name.get(each.signal, []), each.query, age_s)
+        if isinstance(signal, Known) and not age_s <= each.max_age_s:
+            signal = Unknown(f"the newest sample is {age_s:.0f} s old", each.query)
+        signals[each.signal] = signal
+    return signals
