@@ -1,1 +1,1 @@
-"""What the scaler is told: read, checked, shown with its origin, and taken in anew when it changes."""
+"""What the scaler is told: read, checked, shown with its origin, taken in when it changes."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection
 
 from scaler.external.decisions import DecidedTarget
 from scaler.loop.controller import Controller
+from scaler.policy import explain
 
 
 class ControllerDecisions:
@@ -29,7 +30,7 @@ class ControllerDecisions:
             active=decision.replicas > 0,
             at=decision.at,
             known=self._controller.has_known(target_name),
-            reason=decision.reason,
+            reason=explain.reason(decision),
         )
 
     def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:

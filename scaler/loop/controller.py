@@ -5,21 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 from common.ledger import LedgerError
 from common.logs import get
 from scaler.loop.drain import DrainLedger, Drains
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
-from scaler.loop.order_sync import OrderBoard, SharedOrders
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
-from scaler.policy import orders
+from scaler.loop.order_sync import OrderBoard, OrderSync
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
+from scaler.policy import explain
 from scaler.policy.decide import decide
-from scaler.policy.decision import Decision, Memory, Override, Pause
-from scaler.policy.observation import Fleet, Obstacle
-from scaler.policy.schedule import bounds
+from scaler.policy.decision import Applied, Decision
+from scaler.policy.limits import Limit
+from scaler.policy.memory import Memory, apply_order
+from scaler.policy.observation import Fleet, Observation, Obstacle, Worker, WorkerCondition
+from scaler.policy.orders import Order
 from scaler.policy.target import Target
 from scaler.prometheus.signals import Signals
 
@@ -31,13 +32,22 @@ class Cycle:
     """How one cycle ended for one target."""
 
     decision: Decision
-    applied: str
-    """What was done about it."""
+    applied: Applied
 
     @property
     def sentence(self) -> str:
         """What was decided and why, and what was done, for a person."""
-        return f"{self.decision.reason}" + (f" — {self.applied}" if self.applied else "")
+        return explain.line(self.decision, explain.done(self.applied))
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a cycle saw of a target."""
+
+    observation: Observation
+    workers: Sequence[Worker] = ()
+    fleet: FleetHandle | None = None
+    """The fleet of `observation`, with what may be done about it; None when it is unknown."""
 
 
 @dataclass
@@ -48,11 +58,12 @@ class _State:
     orchestrator: Orchestrator
     drains: Drains
     memory: Memory
-    workers: Sequence[WorkerSeen] = ()
+    look: Look | None = None
     latest: Cycle | None = None
-    said: str = field(default="")
+    logged: str = ""
+    """The kind of the cycle that was logged last."""
     obstacle: Obstacle | None = None
-    """What was last told to stand in the way."""
+    """What was last logged to stand in the way."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Of `memory`, which the loop and people's orders change."""
 
@@ -88,7 +99,7 @@ class Controller:
         self.interval_s = 1.0
         """Seconds between cycles."""
         self.history = history
-        self._shared = SharedOrders(history, board)
+        self._orders = OrderSync(history, board)
         self.metrics = metrics
         self.progressed_at = time.monotonic()
         """Monotonic seconds at which the loop last ended a cycle."""
@@ -141,10 +152,10 @@ class Controller:
         state = self._states.get(name)
         return state.latest if state else None
 
-    def workers(self, name: str) -> Sequence[WorkerSeen]:
+    def workers(self, name: str) -> Sequence[Worker]:
         """The workers of a target as last seen."""
         state = self._states.get(name)
-        return state.workers if state else ()
+        return state.look.workers if state and state.look else ()
 
     def has_known(self, name: str) -> bool:
         """Whether anything was ever decided on known signals."""
@@ -156,31 +167,32 @@ class Controller:
         state = self._states.get(name)
         return state.memory if state else None
 
-    def pause(self, name: str, order: Pause, by: str) -> None:
-        """Leave the fleet as it is. Raises KeyError for a target that there is not."""
-        self._order(name, {"order": "pause", **asdict(order), "by": by})
-
-    def override(self, name: str, order: Override, by: str) -> None:
-        """Run so many workers. Raises KeyError for a target that there is not."""
-        self._order(name, {"order": "override", **asdict(order), "by": by})
-
-    def resume(self, name: str, reason: str, by: str) -> None:
-        """End a pause or an override. Raises KeyError for a target that there is not."""
-        self._order(name, {"order": "resume", "reason": reason, "by": by})
-
-    def _order(self, name: str, content: dict[str, Any]) -> None:
-        self._shared.give(self._states[name].target.name, self._clock(), content, self._obey)
-
-    def _obey(self, name: str, order: orders.Order) -> None:
-        state, content = self._states[name], order.model_dump()
+    def order(self, name: str, order: Order) -> None:
+        """Have a person's order hold, here and at other scalers. Raises KeyError for a target
+        that there is not."""
+        state, shown = self._states[name], self._orders.shown()
         with state.lock:
-            state.memory = orders.obey(state.memory, order)
-            self.history.order(name, order.at, content, state.memory.to_json())
-        _log.info("ordered", target=name, **content)
+            self._take(state, self._orders.latest(name, order, shown))
+        self._orders.share([name], shown)
+
+    def _take(self, state: _State, order: Order) -> None:
+        """Written down first: what is in force outlives a restart."""
+        name, memory = state.target.name, apply_order(state.memory, order)
+        self._orders.keep(name, order, memory.to_json())
+        state.memory = memory
+        _log.info("ordered", target=name, **order.model_dump(mode="json"))
 
     def _take_orders(self) -> None:
         try:
-            self._shared.sync(self._states.keys(), self._obey)
+            shown = self._orders.shown()
+            if shown is None:
+                return
+            for name, state in self._states.items():
+                with state.lock:
+                    theirs = self._orders.of_others(name, shown)
+                    if theirs is not None:
+                        self._take(state, theirs)
+            self._orders.share(self._states.keys(), shown)
         except Exception:
             # As in a cycle: what can be done without goes on.
             _log.exception("orders of other scalers not taken")
@@ -214,50 +226,48 @@ class Controller:
 
     def _cycle_of(self, state: _State) -> str:
         try:
-            state.latest = self._observe_decide_apply(state)
+            state.latest = self._look_decide_apply(state)
             sentence = state.latest.sentence
         except Exception as error:
             # A fault of ours must not end the loop: the fleet stays, the next cycle tries again.
             _log.exception("cycle failed", target=state.target.name)
             self.metrics.failed(state.target.name)
             sentence = f"nothing was changed: {type(error).__name__}: {error}"
-        if state.latest is not None and _gist(state.latest) != state.said:
-            state.said = _gist(state.latest)
+        if state.latest is not None and _kind(state.latest) != state.logged:
+            state.logged = _kind(state.latest)
             _log.info("decided", target=state.target.name, reason=sentence)
         return sentence
 
-    def _observe_decide_apply(self, state: _State) -> Cycle:
+    def _look_decide_apply(self, state: _State) -> Cycle:
         target, now = state.target, self._clock()
-        # A moment of blindness does not make the workers that were seen unseen.
-        seen = self._signals.workers(target)
-        state.workers = workers = state.workers if seen is None else seen
-        observation = self._signals.observe(target)
-        try:
-            fleet = state.orchestrator.fleet(target, workers)
-            observation = replace(observation, fleet=fleet)
-        except OrchestratorError as error:
-            observation = replace(observation, fleet=None, fleet_error=str(error))
+        look = state.look = self._look(state)
         with state.lock:
-            order = orders.override_in_force(state.memory, now)
-            target = target if order is None else orders.overridden(target, order)
-            decision, state.memory = decide(observation, state.memory, target, now)
-        if order is not None:
-            decision = orders.attributed(decision, order)
-        self._tell_obstacle(state, observation.fleet)
-        applied = self._apply(state, decision, now)
-        self.metrics.decided(decision, bounds(target, now), target.queue)
-        cycle = Cycle(decision, applied)
+            decision, state.memory = decide(look.observation, state.memory, target, now)
+        self._log_obstacle(state, look.observation.fleet)
+        cycle = Cycle(decision, self._apply(state, look, decision, now))
+        self.metrics.decided(decision, target.queue)
         with state.lock:
             self.history.record(
                 target.name,
                 now,
-                _gist(cycle),
-                {**decision.to_json(), "applied": applied},
+                _kind(cycle),
+                explain.record(decision, cycle.applied),
                 state.memory.to_json(),
             )
         return cycle
 
-    def _tell_obstacle(self, state: _State, fleet: Fleet | None) -> None:
+    def _look(self, state: _State) -> Look:
+        seen = self._signals.look(state.target)
+        # A moment of blindness does not make the workers that were seen unseen.
+        before = state.look.workers if state.look else ()
+        workers = before if seen.workers is None else seen.workers
+        try:
+            fleet = state.orchestrator.fleet(state.target, workers)
+        except OrchestratorError as error:
+            return Look(replace(seen.observation, fleet_error=str(error)), workers)
+        return Look(replace(seen.observation, fleet=fleet.state), workers, fleet)
+
+    def _log_obstacle(self, state: _State, fleet: Fleet | None) -> None:
         """One line when something comes to stand in the way, and one when it has gone."""
         if fleet is None or fleet.obstacle_kind is state.obstacle:
             return
@@ -269,49 +279,55 @@ class Controller:
         else:
             _log.warning("fleet obstacle", target=name, kind=kind, text=fleet.obstacle)
 
-    def _apply(self, state: _State, decision: Decision, now: float) -> str:
-        fleet = decision.observation.fleet
-        if fleet is None:
-            return ""
-        steps = [f"in the way: {fleet.obstacle}"] if fleet.obstacle else []
-        held = fleet.hold is not None and not decision.urgent
-        if held or decision.bound == "pause":
-            return "; ".join(steps)
+    def _apply(self, state: _State, look: Look, decision: Decision, now: float) -> Applied:
+        fleet, facts = look.fleet, look.observation.fleet
+        if fleet is None or facts is None:
+            return Applied()
+        done = Applied(obstacle=facts.obstacle or "")
+        held = facts.hold is not None and not decision.urgent
+        if held or decision.limit is Limit.PAUSE:
+            return done
         if not self._leads():
-            return "; ".join([*steps, "another scaler acts"])
+            return replace(done, standby=True)
+        name = state.target.name
         try:
-            taken_back = state.drains.review(state.workers, now)
-            self.metrics.drains(state.target.name, taken_back=len(taken_back))
-            if taken_back:
-                steps.append(f"no longer asked to leave: {', '.join(taken_back)}")
-            steps += self._resize(state, decision, fleet, now)
-            settled = state.orchestrator.settle(state.target)
-            if settled:
-                steps.append(settled)
+            taken_back = state.drains.review(look.workers, now)
+            self.metrics.drains(name, taken_back=len(taken_back))
+            done = replace(done, taken_back=tuple(taken_back))
+            done = self._resize(state, look, decision, done)
+            reconciled = fleet.reconcile()
+            if reconciled:
+                done = replace(done, changes=(*done.changes, reconciled))
         except (OrchestratorError, LedgerError) as error:
-            self.metrics.failed(state.target.name)
-            steps.append(f"not applied: {error}")
-        return "; ".join(steps)
+            self.metrics.failed(name)
+            done = replace(done, failure=str(error))
+        return done
 
-    def _resize(self, state: _State, decision: Decision, fleet: Fleet, now: float) -> list[str]:
-        target = state.target
-        leaving = sorted(state.drains.pending(state.workers))
-        surplus = fleet.running - len(leaving) - decision.replicas
+    def _resize(self, state: _State, look: Look, decision: Decision, done: Applied) -> Applied:
+        fleet, facts = look.fleet, look.observation.fleet
+        assert fleet is not None  # noqa: S101 - _apply has looked
+        assert facts is not None  # noqa: S101 - it comes with the fleet
+        name, workers = state.target.name, look.workers
+        leaving = sorted(state.drains.pending(workers))
+        surplus = facts.running - len(leaving) - decision.replicas
         if surplus < 0:
             wanted_again = leaving[:-surplus]
             state.drains.withdraw(wanted_again)
-            self.metrics.drains(target.name, taken_back=len(wanted_again))
-            if fleet.running < decision.replicas:
-                replicas, urgent = decision.replicas, decision.urgent
-                return [state.orchestrator.scale_up(target, replicas, urgent=urgent)]
+            self.metrics.drains(name, taken_back=len(wanted_again))
+            if facts.running < decision.replicas:
+                said = fleet.scale_up(decision.replicas, urgent=decision.urgent)
+                return replace(done, changes=(said,))
         elif surplus > 0 and decision.retire > 0:
-            idle = [w for w in state.workers if w.state == "idle" and w.id not in leaving]
-            victims = state.orchestrator.victims(target, idle, min(surplus, decision.retire))
-            asked = state.drains.ask(victims, decision.reason, now)
-            self.metrics.drains(target.name, asked=len(asked))
-            if asked:
-                return [f"asked to leave: {', '.join(asked)}"]
-        return []
+            idle = [
+                worker
+                for worker in workers
+                if worker.state is WorkerCondition.IDLE and worker.id not in leaving
+            ]
+            victims = fleet.victims(idle, min(surplus, decision.retire))
+            asked = state.drains.ask(victims, explain.reason(decision), decision.at)
+            self.metrics.drains(name, asked=len(asked))
+            return replace(done, asked=tuple(asked))
+        return done
 
     def _last_memory(self, target: Target) -> Memory | None:
         kept = self.history.memory(target.name)
@@ -330,7 +346,7 @@ def _same_fleet(one: Target, other: Target) -> bool:
     return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
-def _gist(cycle: Cycle) -> str:
-    """What makes an cycle worth a line of its own."""
+def _kind(cycle: Cycle) -> str:
+    """What makes a cycle worth a line of its own."""
     decision = cycle.decision
-    return f"{decision.replicas} {decision.action} {decision.bound} {cycle.applied}"
+    return f"{decision.replicas} {decision.action} {decision.bound} {explain.done(cycle.applied)}"

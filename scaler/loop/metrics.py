@@ -8,9 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from scaler.policy.decision import Decision
+from scaler.policy.decision import Action, Decision
 from scaler.policy.observation import Fleet, Known, Obstacle
-from scaler.policy.schedule import Bounds
 
 _POOL = ("running", "pending", "draining")
 _FLEET = ("replicas", "running", "starting", "draining", "dead", "unhealthy")
@@ -97,9 +96,9 @@ class ScalerMetrics:
             registry=registry,
         )
 
-    def decided(self, decision: Decision, limits: Bounds, queue: str) -> None:
+    def decided(self, decision: Decision, queue: str) -> None:
         """Show a decision about the target that works on `queue`."""
-        name = decision.target_name
+        name, limits = decision.target_name, decision.bounds
         self._queue.labels(name, queue).set(1)
         reason = (name, decision.action, decision.bound)
         if self._reasons.get(name, reason) != reason:
@@ -111,7 +110,7 @@ class ScalerMetrics:
         self._high.labels(name).set(limits.high)
         self._decisions.labels(name, decision.action).inc()
         self._at_max.labels(name).set(decision.replicas >= limits.high)
-        self._held.labels(name).set(decision.action == "hold")
+        self._held.labels(name).set(decision.action is Action.HOLD)
         for proposal, number in decision.proposals:
             self._proposal.labels(name, proposal).set(number)
         for signal, value in decision.inputs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -19,8 +18,6 @@ _TICK_S = 0.001
 # A ledger that hangs must not hold up every cycle.
 _ASK_AGAIN_AFTER_S = 5.0
 _log = get("orders")
-
-Obey = Callable[[str, Order], None]
 
 
 class OrderBoard(Protocol):
@@ -75,52 +72,49 @@ class LedgerBoard:
             return None
 
 
-class SharedOrders:
-    """This scaler's orders and the board's, kept the same. Safe for use from several threads.
+class OrderSync:
+    """This scaler's orders and the board's, kept the same.
 
     The newest order for a target holds. Each scaler's own are in its history; whichever of the
     two places has the newer one gives it to the other, so it matters neither which scaler was
     asked, nor whether the board was there then, nor which of the two has been lost since.
+    Methods that name a target are called by one thread at a time for each target.
     """
 
     def __init__(self, history: History, board: OrderBoard | None) -> None:
         self._history = history
         self._board = board
         self._mine: dict[str, Order | None] = {}
-        self._lock = threading.Lock()
 
-    def give(self, target: str, now: float, content: Mapping[str, Any], obey: Obey) -> None:
-        """A person orders `content` (fields of Order but its time) of this scaler at `now`."""
-        shown = self._newest() or {}
-        with self._lock:
-            before = [each.at for each in (self._own(target), shown.get(target)) if each]
-            # Scalers' clocks may disagree: what is ordered now is later than all before it.
-            order = Order(at=max([now, *(at + _TICK_S for at in before)]), **content)
-            self._take(target, order, obey)
-        if self._board is not None:
-            self._board.put(target, order)
-
-    def sync(self, targets: Collection[str], obey: Obey) -> None:
-        """Obey what was ordered of others since; show what the board does not know."""
-        shown = self._newest()
-        if shown is None or self._board is None:
-            return
-        for target in targets:
-            theirs = shown.get(target)
-            with self._lock:
-                mine = self._own(target)
-                if theirs and theirs != mine and (mine is None or theirs.at >= mine.at):
-                    self._take(target, theirs, obey)
-                    continue
-            if mine and (theirs is None or mine.at > theirs.at):
-                self._board.put(target, mine)
-
-    def _newest(self) -> Mapping[str, Order] | None:
+    def shown(self) -> Mapping[str, Order] | None:
+        """The newest orders of all scalers by target; None when they cannot be known now."""
         return None if self._board is None else self._board.newest()
 
-    def _take(self, target: str, order: Order, obey: Obey) -> None:
-        obey(target, order)
+    def latest(self, target: str, order: Order, shown: Mapping[str, Order] | None) -> Order:
+        """`order`, later than all before it: scalers' clocks may disagree."""
+        before = [each.at for each in (self._own(target), (shown or {}).get(target)) if each]
+        return order.model_copy(update={"at": max([order.at, *(at + _TICK_S for at in before)])})
+
+    def of_others(self, target: str, shown: Mapping[str, Order]) -> Order | None:
+        """The order that another scaler was given, where this one does not have it yet."""
+        mine, theirs = self._own(target), shown.get(target)
+        if theirs is None or theirs == mine:
+            return None
+        return theirs if mine is None or theirs.at >= mine.at else None
+
+    def keep(self, target: str, order: Order, memory: Any) -> None:
+        """Write down the order, and the memory that it leaves, at once."""
+        self._history.order(target, order.at, order.model_dump(), memory)
         self._mine[target] = order
+
+    def share(self, targets: Collection[str], shown: Mapping[str, Order] | None) -> None:
+        """Show the others what the board has not, or has older."""
+        if self._board is None:
+            return
+        for target in targets:
+            mine, theirs = self._own(target), (shown or {}).get(target)
+            if mine and (theirs is None or mine.at > theirs.at):
+                self._board.put(target, mine)
 
     def _own(self, target: str) -> Order | None:
         if target not in self._mine:

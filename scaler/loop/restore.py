@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from common.logs import get
-from scaler.policy.decide import rebuild
-from scaler.policy.decision import Memory
 from scaler.policy.forecast import HOUR_S, KEPT_HOURS, forecast
+from scaler.policy.memory import Memory, Survival, look_back
 from scaler.policy.observation import Known, Observation
+from scaler.policy.remember import rebuild
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, quoted
 from scaler.prometheus.signals import Signals
 
 _log = get("recall")
-# Windows span less than an hour, whatever a worker's start-up is. A cooldown and the time until
-# the fallback may be longer; Prometheus gives at most 11,000 points an answer.
-_LEAST_S = 3600.0
+# Prometheus gives at most 11,000 points an answer.
 _MOST_POINTS = 10_000
 
 
@@ -46,11 +44,11 @@ class Recall:
 
     def _rebuilt(self, target: Target, last: Memory | None, now: float) -> Memory:
         since = None if last is None else last.at
-        times = self._times(max(_LEAST_S, target.fallback_after), since, now)
+        times = self._times(look_back(target, Survival.SEEN), since, now)
         seen = self._signals.observe_past(target, times, self._interval_s)
         if last is None:
             seen = _from_first_known(seen)
-        times = self._times(max(_LEAST_S, target.gates.cooldown_s or 0.0), since, now)
+        times = self._times(look_back(target, Survival.DECIDED), since, now)
         return rebuild(seen, target, last=last, decided=self._decided(target, times))
 
     def _times(self, length_s: float, since: float | None, now: float) -> list[float]:

@@ -7,7 +7,7 @@ from math import ceil
 from scaler.policy.observation import Known, Observation
 
 
-def plan_wants(observation: Observation, active: int, max_workers: int) -> int:
+def thresholds_want(observation: Observation, active: int, max_workers: int) -> int:
     """One worker per waiting job and one more; shrink by half at most; 1 or 2 when idle.
 
     It looks at waiting jobs only, so a busy fleet with an empty queue looks idle to it.

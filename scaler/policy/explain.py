@@ -1,26 +1,147 @@
-"""Why there are as many workers as there are, and why not more: a paragraph with numbers. Pure."""
+"""All sentences about a decision: why there are so many workers, and why not more. Pure."""
 
 from __future__ import annotations
 
-from scaler.policy.decision import DOWN, HOLD, UP, Decision
-from scaler.policy.observation import value_of
-from scaler.policy.target import Rule, Target
+from typing import Any
+
+from scaler.policy.decision import Action, Applied, Decision, Proposal
+from scaler.policy.observation import Fleet, Known, Signal, Unknown, value_of
+from scaler.policy.orders import Order, OrderKind
+from scaler.policy.target import Target
 
 _SHOWN = 240
-_LIMITS = {
-    "cooldown_period": "the cooldown since the last change has not passed",
-    "scale_up_threshold": "fewer jobs wait than the scale-up threshold asks for",
-    "scale_down_threshold": "more jobs wait than the scale-down threshold allows",
-    "max_added_per_minute": "no more may be added within a minute",
-    "max_removed_per_minute": "no more may be removed within a minute",
-}
+
+# Notes: what `decide` has to say beside the numbers
 
 
-def explain(decision: Decision, applied: str, target: Target) -> str:
-    """The true reason of a decision about `target`; `applied` says what was done about it."""
-    sentences = [_now(decision), _demand(decision, target), _limit(decision, target)]
+def joined(*notes: str) -> str:
+    """The notes that there are."""
+    return "; ".join(note for note in notes if note)
+
+
+def paused(order: Order) -> str:
+    """A pause is in force."""
+    return f"paused: {order.reason}"
+
+
+def overridden(order: Order | None) -> str:
+    """An override is in force, "" where none is."""
+    if order is None or order.order is not OrderKind.OVERRIDE:
+        return ""
+    return f"override to {order.replicas}: {order.reason}"
+
+
+def unknown_signal(name: str, signal: Unknown) -> str:
+    """A signal that is needed is unknown."""
+    return f"{name} is unknown ({signal.reason})"
+
+
+def unknown_fleet(error: str) -> str:
+    """The orchestrator did not say what runs."""
+    return f"the fleet is unknown ({error or 'no answer'})"
+
+
+def fallback(note: str, target: Target, age_s: float) -> str:
+    """What `note` says has been so for too long."""
+    return f"{note} for {age_s:.0f} s, fallback {target.fallback}"
+
+
+def unhealthy(fleet: Fleet, replaced: int) -> str:
+    """How many do not count, and how many run in their place; "" where all do."""
+    if not fleet.unhealthy:
+        return ""
+    room = "" if replaced == fleet.unhealthy else ", for more there is no room"
+    return f"{fleet.unhealthy} unhealthy and no capacity, {replaced} run in their place{room}"
+
+
+def emergency(fleet: Fleet, short_since: float | None, now: float) -> str:
+    """Why something is done although the fleet is held, "" where it is not."""
+    if fleet.hold is None or short_since is None:
+        return ""
+    waited = f"jobs have waited for {now - short_since:.0f} s and no worker is idle"
+    return f"emergency: {waited}, so this is done although {fleet.hold}"
+
+
+# One line: of the log, the history and KEDA
+
+
+def line(decision: Decision, applied: str = "") -> str:
+    """What was decided and why, and what was done, in one line."""
+    return reason(decision) + (f" — {applied}" if applied else "")
+
+
+def reason(decision: Decision) -> str:
+    """What was decided and why, in one sentence with the numbers."""
+    words = [f"{name} {value:.3g}" for name, value in decision.proposals]
+    steps = f"; {', '.join(words)}" if words else ""
+    limit = f"; limited by {decision.bound}" if decision.limit else ""
+    note = f"; {decision.note}" if decision.note else ""
+    return f"{_verb(decision)}: {_seen(decision)}{steps}{limit}{note}"
+
+
+def record(decision: Decision, applied: Applied) -> dict[str, Any]:
+    """A decision as it is kept and shown: its data with its sentences."""
+    return {**decision.to_json(), "reason": reason(decision), "applied": done(applied)}
+
+
+def done(applied: Applied) -> str:
+    """What was done about a decision, "" for nothing."""
+    parts = [f"in the way: {applied.obstacle}"] if applied.obstacle else []
+    parts += ["another scaler acts"] if applied.standby else []
+    if applied.taken_back:
+        parts.append(f"no longer asked to leave: {', '.join(applied.taken_back)}")
+    if applied.asked:
+        parts.append(f"asked to leave: {', '.join(applied.asked)}")
+    parts += applied.changes
+    parts += [f"not applied: {applied.failure}"] if applied.failure else []
+    return "; ".join(parts)
+
+
+def _verb(decision: Decision) -> str:
+    fleet = decision.observation.fleet
+    before = "?" if fleet is None else fleet.running
+    if decision.action in (Action.UP, Action.DOWN):
+        leaving = f", {decision.retire} idle to leave now" if decision.action is Action.DOWN else ""
+        return f"{decision.action} from {before} to {decision.replicas}{leaving}"
+    return f"{'hold' if decision.action is Action.HOLD else 'stay'} at {decision.replicas}"
+
+
+def _seen(decision: Decision) -> str:
+    seen = decision.observation
+    parts = [f"{_number(seen.waiting)} waiting and {_number(seen.in_flight)} in progress"]
+    if seen.fleet is not None and seen.fleet.starting:
+        parts.append(f"{seen.fleet.starting} of {seen.fleet.running} workers still starting")
+    if seen.fleet is not None:
+        if seen.fleet.draining and not seen.fleet.pools:
+            parts.append(f"{seen.fleet.draining} more leaving")
+        parts += map(str, seen.fleet.pools)
+    return ", ".join(parts)
+
+
+def _number(signal: Signal) -> str:
+    return f"{signal.value:g}" if isinstance(signal, Known) else "unknown"
+
+
+# A paragraph: of the page and of `explain`
+
+
+def explain(decision: Decision, applied: str) -> str:
+    """The true reason of a decision; `applied` says what was done about it."""
+    sentences = [_now(decision), _demand(decision), _limit(decision)]
     sentences += [_fleet(decision), _done(applied)]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def facts(decision: Decision) -> dict[str, object]:
+    """What the templates of a `Limit` are filled in with."""
+    return {
+        "kept": workers(decision.replicas),
+        "note": decision.note,
+        "low": decision.bounds.low,
+        "high": decision.bounds.high,
+        "window": decision.window,
+        "unseen": "Signals are" if decision.observation.fleet else "The fleet is",
+    }
 
 
 def _now(decision: Decision) -> str:
@@ -28,73 +149,54 @@ def _now(decision: Decision) -> str:
     if fleet is None:
         why = decision.observation.fleet_error or "it did not answer"
         return (
-            f"{_workers(wanted)} wanted; how many run is unknown, as the orchestrator says: {why}."
+            f"{workers(wanted)} wanted; how many run is unknown, as the orchestrator says: {why}."
         )
-    if decision.action == UP:
-        return f"{_workers(wanted)} wanted where {fleet.running} ran."
-    if decision.action == DOWN:
+    if decision.action is Action.UP:
+        return f"{workers(wanted)} wanted where {fleet.running} ran."
+    if decision.action is Action.DOWN:
         leave = "none is idle to leave yet" if not decision.retire else "idle ones leave first"
-        return f"{_workers(wanted)} wanted where {fleet.running} ran; {leave}."
-    if decision.action == HOLD:
+        return f"{workers(wanted)} wanted where {fleet.running} ran; {leave}."
+    if decision.action is Action.HOLD:
         run = "" if fleet.running == wanted else f", of which {fleet.running} run"
-        return f"Held at {_workers(wanted)}{run}."
-    return f"{_workers(wanted)}, as wanted."
+        return f"Held at {workers(wanted)}{run}."
+    return f"{workers(wanted)}, as wanted."
 
 
-def _demand(decision: Decision, target: Target) -> str:
-    if decision.bound in ("pause", "unknown", "orchestrator"):
+def _demand(decision: Decision) -> str:
+    if decision.limit is not None and decision.limit.row.holds:
         return ""
     seen = decision.observation
     waiting, busy = value_of(seen.waiting), value_of(seen.in_flight)
     if waiting is None or busy is None:
-        facts = "Demand is not fully known"
+        known = "Demand is not fully known"
     else:
-        facts = f"Demand was {_jobs(waiting + busy)}: {waiting:g} waiting and {busy:g} in progress"
-    return f"{facts}{_proposed(decision, target)}."
+        known = f"Demand was {_jobs(waiting + busy)}: {waiting:g} waiting and {busy:g} in progress"
+    return f"{known}{_proposed(decision)}."
 
 
-def _proposed(decision: Decision, target: Target) -> str:
+def _proposed(decision: Decision) -> str:
     numbers = dict(decision.proposals)
-    if target.policy is not Rule.OURS:
+    now, lately = numbers.get(Proposal.NOW), numbers.get(Proposal.LATELY)
+    if now is None or lately is None:
         return "".join(f"; {name} gives {value:g}" for name, value in numbers.items())
-    now, lately = numbers.get("wanted now"), numbers.get("wanted lately")
-    said = ""
-    if now is not None:
-        said += f", for which {_workers(now)} would do now"
-    if now is not None and lately is not None and lately > now:
+    said = f", for which {workers(now)} would do now"
+    if lately > now:
         said += (
             f"; lately it was {lately:g}, and an idle worker is kept as long as starting"
             " another would cost"
         )
-    kept = numbers.get("kept after the maximum was short")
-    if kept is not None and kept > (lately or 0):
+    kept = numbers.get(Proposal.KEPT)
+    if kept is not None and kept > lately:
         said += f"; {kept:g} stay for a while because the maximum was too low for demand lately"
-    floor = numbers.get("forecast floor")
-    if floor is not None and floor >= (lately or 0):
+    floor = numbers.get(Proposal.FORECAST)
+    if floor is not None and floor >= lately:
         said += f"; the forecast from the same hour of earlier days asks for at least {floor:g}"
     return said
 
 
-def _limit(decision: Decision, target: Target) -> str:
-    bound, note = decision.bound, decision.note
-    kept = _workers(decision.replicas)
-    named = {
-        "pause": f"Scaling is {note}. Nothing is changed until it is resumed or ends by itself.",
-        "unknown": f"How many are needed is unknown, as {note}. Unknown is not zero: {kept}.",
-        "orchestrator": f"Nothing may be changed now: {note}.",
-        "override": f"A person ordered this number ({note}).",
-        "min_workers": f"Fewer would do; min_workers is {target.min_workers}.",
-        "max_workers": (
-            f"Why not more: max_workers is {target.max_workers}, so the queue drains at the"
-            " maximum."
-        ),
-        "busy workers": "No busy worker is ever stopped, so as many stay as are busy.",
-    }
-    if bound.startswith("schedule "):
-        return f"The schedule {bound.removeprefix('schedule ')!r} is open and sets this bound."
-    if bound in _LIMITS:
-        return f"Why not otherwise: {_LIMITS[bound]}."
-    return named.get(bound, "")
+def _limit(decision: Decision) -> str:
+    limit = decision.limit
+    return "" if limit is None else limit.row.sentence.format_map(facts(decision))
 
 
 def _fleet(decision: Decision) -> str:
@@ -103,10 +205,10 @@ def _fleet(decision: Decision) -> str:
         return ""
     parts = []
     if fleet.starting:
-        parts.append(f"{_workers(fleet.starting)} still starting and counted as on the way")
+        parts.append(f"{workers(fleet.starting)} still starting and counted as on the way")
     if fleet.draining:
         whose = "its job ends" if fleet.draining == 1 else "their jobs end"
-        parts.append(f"{_workers(fleet.draining)} leaving once {whose}")
+        parts.append(f"{workers(fleet.draining)} leaving once {whose}")
     parts += [", ".join(map(str, fleet.pools))] if fleet.pools else []
     said = f"{'; '.join(parts)}." if parts else ""
     if fleet.obstacle:
@@ -123,7 +225,8 @@ def _done(applied: str) -> str:
     return f"Done: {applied[:_SHOWN].rpartition(',')[0]} …"
 
 
-def _workers(count: float) -> str:
+def workers(count: float) -> str:
+    """So many workers."""
     return f"{count:g} {'worker' if count == 1 else 'workers'}"
 
 

@@ -48,6 +48,35 @@ class Obstacle(StrEnum):
     """They start and end at once."""
 
 
+class WorkerCondition(StrEnum):
+    """The states in which the exporter reports a worker: those that it gives itself, and one that
+    is judged from outside."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker as Prometheus knows it."""
+
+    id: str
+    state: WorkerCondition
+    since: float
+    """Epoch seconds at which that state began."""
+    node: str = ""
+    task: str = ""
+    """What joins a worker and its orchestrator: the orchestrator's own name of what the worker
+    runs in (Swarm's task id, the process id, the pod's name), which the worker is given at its
+    start and reports; "" where it was given none."""
+    slot: str = ""
+    stuck: bool = False
+    """Unhealthy for a while and without a job that makes progress: no capacity any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolFleet:
     """The workers of one of a target's pools."""
@@ -110,8 +139,6 @@ class Observation:
     """Jobs ready in the queue."""
     in_flight: Signal
     """Jobs in workers' hands."""
-    busy: Signal
-    """Workers with a job, draining ones included."""
     idle: Signal
     """Workers that consume and have no job."""
     arrival_rate: Signal
@@ -127,6 +154,11 @@ class Observation:
     fleet_error: str = ""
     extra: tuple[tuple[str, Signal], ...] = ()
     """Further named inputs (forecast, raw query) that some policies read."""
+
+    @property
+    def busy(self) -> Signal:
+        """Workers with a job, draining ones included: each has one."""
+        return self.in_flight
 
     def inputs(self) -> tuple[tuple[str, Signal], ...]:
         """Every signal by name."""
@@ -145,10 +177,10 @@ class Observation:
         """What `to_json` wrote."""
         signals = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
         return cls(
-            **{name: signals.pop(name) for name in SIGNALS},
+            **{name: signals[name] for name in SIGNALS if name != "busy"},
             fleet=None if content["fleet"] is None else _fleet_from_json(content["fleet"]),
             fleet_error=content["fleet_error"],
-            extra=tuple(signals.items()),
+            extra=tuple((name, one) for name, one in signals.items() if name not in SIGNALS),
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from scaler.orchestrators.base import WorkerSeen
-from scaler.policy.observation import Known, Observation, Signal, Unknown
+from scaler.policy.observation import Known, Observation, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample, quoted
 
@@ -16,6 +16,9 @@ FRESH_S = 20.0
 SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
 _AGE = ":age"
+_UNHEALTHY = WorkerCondition.UNHEALTHY
+# Names of what is asked of workers, beside the signals'.
+_STATE, _SINCE, _STUCK = "worker", "worker:since", "worker:stuck"
 # Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
 # makes progress that has begun or come on within so long.
 _UNHEALTHY_FOR = "30s"
@@ -35,7 +38,7 @@ class Question:
 
 
 def questions(target: Target) -> list[Question]:
-    """What is asked about `target` at every tick."""
+    """What is asked about `target` at every tick, beside its workers."""
     queue = quoted(target.queue)
     where = f"queue={queue}"
 
@@ -60,21 +63,31 @@ def questions(target: Target) -> list[Question]:
     ]
 
 
+class Seen(NamedTuple):
+    """What Prometheus knows of a target at one instant."""
+
+    observation: Observation
+    workers: tuple[Worker, ...] | None
+    """None when that is unknown."""
+
+
 class Signals:
     """Asks one Prometheus about targets."""
 
     def __init__(self, prometheus: Prometheus) -> None:
         self._prometheus = prometheus
 
-    def observe(self, target: Target) -> Observation:
-        """All signals of `target`, asked in one request; the fleet is still to be filled in."""
+    def look(self, target: Target) -> Seen:
+        """Signals and workers of `target` at one instant; the fleet is still to be filled in."""
         asked = questions(target)
+        seen: tuple[Worker, ...] | None = None
         try:
-            answer = self._prometheus.vector(_combined(asked))
-            signals = _read(asked, answer)
+            answer = self._prometheus.vector(f"{_combined(asked)} or {workers_query(target)}")
+            signals, seen = _read(asked, answer), _workers(answer)
         except PrometheusError as error:
             signals = {each.signal: Unknown(str(error), each.query) for each in asked}
-        return _observation(signals, None if target.query is None else self._ask(target.query))
+        own = None if target.query is None else self._ask(target.query)
+        return Seen(_observation(signals, own), seen)
 
     def observe_past(
         self, target: Target, times: Sequence[float], step_s: float
@@ -117,31 +130,16 @@ class Signals:
         except PrometheusError as error:
             return Unknown(str(error), query)
 
-    def workers(self, target: Target) -> list[WorkerSeen] | None:
-        """The workers that Prometheus knows now, or None when that is unknown."""
-        where = f"queue={quoted(target.queue)}"
-        query = (
-            f"autoscaler_worker_state{{{where}}} * on (instance, queue, worker) group_left"
-            f" autoscaler_worker_state_since_seconds{{{where}}}"
-        )
-        try:
-            samples = self._prometheus.vector(query)
-        except PrometheusError:
-            return None
-        # Two exporters may both tell of a worker; one word is enough.
-        seen = {sample.labels.get("worker", ""): _seen(sample) for sample in samples}
-        if any(worker.state == "unhealthy" for worker in seen.values()):
-            for name in self._stuck(target) & seen.keys():
-                seen[name] = replace(seen[name], stuck=seen[name].state == "unhealthy")
-        return list(seen.values())
 
-    def _stuck(self, target: Target) -> set[str]:
-        """Workers that were unhealthy a while ago and have no job that makes progress."""
-        try:
-            samples = self._prometheus.vector(stuck_query(target))
-        except PrometheusError:
-            return set()  # whoever is not known to be stuck is not treated so
-        return {sample.labels.get("worker", "") for sample in samples}
+def workers_query(target: Target) -> str:
+    """PromQL of the workers' states, of when those began, and of who is stuck."""
+    where = f"queue={quoted(target.queue)}"
+    parts = {
+        _STATE: f"autoscaler_worker_state{{{where}}}",
+        _SINCE: f"autoscaler_worker_state_since_seconds{{{where}}}",
+        _STUCK: stuck_query(target),
+    }
+    return " or ".join(_named(query, name) for name, query in parts.items())
 
 
 def stuck_query(target: Target) -> str:
@@ -149,7 +147,7 @@ def stuck_query(target: Target) -> str:
     where = f"queue={quoted(target.queue)}"
     progress = f"autoscaler_worker_job_progress_ratio{{{where}}}"
     return (
-        f'autoscaler_worker_state{{{where},state="unhealthy"}} offset {_UNHEALTHY_FOR}'
+        f'autoscaler_worker_state{{{where},state="{_UNHEALTHY}"}} offset {_UNHEALTHY_FOR}'
         f" unless on (queue, worker) (changes({progress}[{_PROGRESS_WITHIN}]) > 0"
         f" or {progress} unless {progress} offset {_PROGRESS_WITHIN})"
     )
@@ -167,15 +165,41 @@ def one_number(samples: Sequence[Sample], query: str, age_s: float = 0.0) -> Sig
     return Known(value, age_s, query)
 
 
-def _seen(sample: Sample) -> WorkerSeen:
+def _workers(answer: Sequence[Sample]) -> tuple[Worker, ...]:
+    """The workers in an answer to `workers_query`, once each though two exporters name them."""
+    kinds: dict[str, dict[tuple[str, str], Sample]] = {}
+    for sample in answer:
+        label = sample.labels.get
+        key = label("instance", ""), label("worker", "")
+        kinds.setdefault(label("signal", ""), {})[key] = sample
+    states, since = kinds.get(_STATE, {}), kinds.get(_SINCE, {})
+    stuck = {worker for _, worker in kinds.get(_STUCK, {})}
+    # Exporters that disagree for a moment: the newer state holds.
+    pairs = sorted((since[key].value, key) for key in states.keys() & since.keys())
+    seen = {key[1]: _worker(states[key], began, key[1] in stuck) for began, key in pairs}
+    return tuple(seen[name] for name in sorted(seen))
+
+
+def _condition(state: str) -> WorkerCondition:
+    """A state that this version does not know is taken for busy: it counts as capacity, nobody in
+    it is asked to leave, and its pod is the last to be removed."""
+    try:
+        return WorkerCondition(state)
+    except ValueError:
+        return WorkerCondition.BUSY
+
+
+def _worker(sample: Sample, since: float, is_stuck: bool) -> Worker:
     label = sample.labels.get
-    return WorkerSeen(
+    state = _condition(label("state", ""))
+    return Worker(
         id=label("worker", ""),
-        state=label("state", ""),
-        since=sample.value,
+        state=state,
+        since=since,
         node=label("node", ""),
         task=label("task", ""),
         slot=label("slot", ""),
+        stuck=is_stuck and state is _UNHEALTHY,
     )
 
 
@@ -184,7 +208,6 @@ def _observation(signals: Mapping[str, Signal], query: Signal | None) -> Observa
     return Observation(
         waiting=signals["waiting"],
         in_flight=signals["in_flight"],
-        busy=signals["in_flight"],
         idle=signals["idle"],
         arrival_rate=signals["arrival_rate"],
         burstiness=signals["burstiness"],
@@ -200,15 +223,16 @@ def _milliseconds(at: float) -> int:
     return round(at * 1000)
 
 
-def _combined(asked: Sequence[Question]) -> str:
-    def named(query: str, name: str) -> str:
-        return f'label_replace({query}, "signal", "{name}", "", "")'
+def _named(query: str, name: str) -> str:
+    return f'label_replace({query}, "signal", "{name}", "", "")'
 
+
+def _combined(asked: Sequence[Question]) -> str:
     parts = []
     for each in asked:
-        parts.append(named(each.query, each.signal))
+        parts.append(_named(each.query, each.signal))
         age = f"time() - max(timestamp({each.selector}))"
-        parts.append(named(age, each.signal + _AGE))
+        parts.append(_named(age, each.signal + _AGE))
     return " or ".join(parts)
 
 

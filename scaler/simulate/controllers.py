@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from scaler.policy.decide import decide
-from scaler.policy.decision import Decision, Memory
+from scaler.policy.decision import Decision
+from scaler.policy.memory import Memory
 from scaler.policy.target import Target
 from scaler.policy.trailing_maxima import Window, push
 from scaler.simulate.delayed_view import View

@@ -86,7 +86,6 @@ class View:
         return Observation(
             waiting=self._known(waiting),
             in_flight=in_flight,
-            busy=in_flight,
             idle=self._known(idle),
             arrival_rate=Known(float(rates[tick]), age, ""),
             burstiness=Known(float(dispersions[tick]), age, ""),
@@ -165,7 +164,6 @@ def _blind(fleet: Fleet, reason: str) -> Observation:
     return Observation(
         waiting=nothing,
         in_flight=nothing,
-        busy=nothing,
         idle=nothing,
         arrival_rate=nothing,
         burstiness=nothing,

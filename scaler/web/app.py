@@ -16,9 +16,9 @@ from prometheus_client.exposition import choose_encoder
 from starlette.responses import StreamingResponse
 
 from common.errors import shorten
-from scaler.policy.decision import Override, Pause
+from scaler.policy.orders import Order, OrderKind
 from scaler.policy.target import Target
-from scaler.web.access import Access, Nonces, Rates
+from scaler.web.access import Access, Nonces, Rates, Role
 from scaler.web.events import Pulse, stream
 from scaler.web.gate import Gate
 from scaler.web.models import (
@@ -27,7 +27,6 @@ from scaler.web.models import (
     DecisionRecord,
     Explanation,
     Nonce,
-    OrderRecord,
     OverrideRequest,
     PauseRequest,
     Problem,
@@ -147,7 +146,7 @@ def _own_routes(board: StatusBoard, access: Access, nonces: Nonces) -> APIRouter
     @router.get("/api/nonce")
     def nonce(request: Request) -> Nonce:
         """A nonce for one action; takes the act token."""
-        if request.state.role != "act":
+        if request.state.role is not Role.ACT:
             detail = "this takes the act token (HTTP_ACT_TOKEN)"
             raise HTTPException(HTTPStatus.FORBIDDEN, detail)
         return Nonce(nonce=nonces.issue())
@@ -180,10 +179,10 @@ def _target_routes(board: StatusBoard) -> APIRouter:
         return board.decisions(chosen, until=until, limit=limit)
 
     @router.get("/api/targets/{name}/orders")
-    def orders(chosen: Chosen, limit: Limit = 50) -> list[OrderRecord]:
+    def orders(chosen: Chosen, limit: Limit = 50) -> list[Order]:
         """What people ordered, newest first."""
         kept = board.controller.history.orders(chosen.name, limit=limit)
-        return [OrderRecord.model_validate(each) for each in kept]
+        return [Order.model_validate(each) for each in kept]
 
     @router.get("/api/targets/{name}/explanation")
     def explanation(chosen: Chosen, at: Moment = None) -> Explanation:
@@ -231,18 +230,28 @@ def _event_routes(board: StatusBoard, pulse: Pulse) -> APIRouter:
 def _act_routes(board: StatusBoard) -> APIRouter:
     router = APIRouter(tags=["act"], responses=_ACTION_REFUSALS, dependencies=[_ACT_TOKEN])
 
+    def ordered(
+        chosen: Target,
+        kind: OrderKind,
+        body: PauseRequest | OverrideRequest | ResumeRequest,
+        request: Request,
+    ) -> TargetStatus:
+        now, given = board.clock(), body.model_dump()
+        span = given.pop("for_seconds", None)
+        until = None if span is None else now + span
+        order = Order(at=now, order=kind, by=_who(request), until=until, **given)
+        board.controller.order(chosen.name, order)
+        return board.status(chosen)
+
     @router.post("/api/targets/{name}/pause")
     def pause(chosen: Chosen, order: PauseRequest, request: Request) -> TargetStatus:
         """Leave the fleet as it is."""
-        until = None if order.for_seconds is None else board.clock() + order.for_seconds
-        board.controller.pause(chosen.name, Pause(order.reason, until), _who(request))
-        return board.status(chosen)
+        return ordered(chosen, OrderKind.PAUSE, order, request)
 
     @router.post("/api/targets/{name}/resume")
     def resume(chosen: Chosen, order: ResumeRequest, request: Request) -> TargetStatus:
         """End a pause or an override."""
-        board.controller.resume(chosen.name, order.reason, _who(request))
-        return board.status(chosen)
+        return ordered(chosen, OrderKind.RESUME, order, request)
 
     @router.post("/api/targets/{name}/override")
     def override(chosen: Chosen, order: OverrideRequest, request: Request) -> TargetStatus:
@@ -251,10 +260,7 @@ def _act_routes(board: StatusBoard) -> APIRouter:
             allowed = f"at most max_workers, which is {chosen.max_workers}"
             detail = f"replicas: {order.replicas} is not allowed; allowed: {allowed}"
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        until = board.clock() + order.for_seconds
-        content = Override(order.replicas, order.reason, until)
-        board.controller.override(chosen.name, content, _who(request))
-        return board.status(chosen)
+        return ordered(chosen, OrderKind.OVERRIDE, order, request)
 
     return router
 

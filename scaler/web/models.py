@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Level = Literal["good", "busy", "warning", "bad", "paused"]
+from scaler.policy.limits import Level
+from scaler.policy.orders import OrderKind
+
 Recommendation = Literal["scale_up", "scale_down", "maintain"]
 
 Reason = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -22,10 +24,12 @@ class Verdict(BaseModel):
     """Since when, where that is known."""
 
 
-class Order(BaseModel):
+class OrderInForce(BaseModel):
     """A person's order that is in force."""
 
-    order: Literal["pause", "override"]
+    model_config = ConfigDict(from_attributes=True)
+
+    order: Literal[OrderKind.PAUSE, OrderKind.OVERRIDE]
     reason: str
     until: float | None
     replicas: int | None = None
@@ -54,7 +58,7 @@ class TargetStatus(BaseModel):
     reason: str
     timestamp: float | None
     parked_jobs: float | None
-    order: Order | None
+    order: OrderInForce | None
 
 
 class WorkerHealth(BaseModel):
@@ -95,17 +99,6 @@ class DecisionRecord(BaseModel):
     proposals: dict[str, float]
     inputs: dict[str, Any]
     applied: str = ""
-
-
-class OrderRecord(BaseModel):
-    """What a person ordered, and who."""
-
-    at: float
-    order: Literal["pause", "override", "resume"]
-    reason: str
-    by: str
-    until: float | None = None
-    replicas: int | None = None
 
 
 class Dashboard(BaseModel):
@@ -187,29 +180,27 @@ class Problem(BaseModel):
     detail: str
 
 
-class PauseRequest(BaseModel):
-    """Leave the fleet as it is."""
+class OrderRequest(BaseModel):
+    """What all orders have."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Reason
+
+
+class PauseRequest(OrderRequest):
+    """Leave the fleet as it is."""
+
     for_seconds: Seconds | None = None
     """None is until resumed."""
 
 
-class OverrideRequest(BaseModel):
+class OverrideRequest(OrderRequest):
     """Run so many workers for so long, whatever the demand."""
 
-    model_config = ConfigDict(extra="forbid")
-
     replicas: Annotated[int, Field(ge=0, le=10_000)]
-    reason: Reason
     for_seconds: Seconds
 
 
-class ResumeRequest(BaseModel):
+class ResumeRequest(OrderRequest):
     """Decide by policy again."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    reason: Reason

@@ -10,11 +10,10 @@ from itertools import pairwise
 from typing import Any
 
 from scaler.loop.controller import Controller
-from scaler.orchestrators.base import WorkerSeen
-from scaler.policy.decision import DOWN, UP, Decision, Memory
-from scaler.policy.explain import explain
-from scaler.policy.observation import value_of
-from scaler.policy.orders import override_in_force
+from scaler.policy.decision import Action, Decision
+from scaler.policy.explain import done, explain, record
+from scaler.policy.memory import Memory, order_at
+from scaler.policy.observation import Worker, WorkerCondition, value_of
 from scaler.policy.schedule import bounds
 from scaler.policy.target import Target
 from scaler.web.models import (
@@ -22,7 +21,7 @@ from scaler.web.models import (
     Dashboard,
     DecisionRecord,
     Explanation,
-    Order,
+    OrderInForce,
     Performance,
     Recommendation,
     ScaleEvent,
@@ -35,9 +34,12 @@ from scaler.web.verdict import verdict
 
 _SHOWN_DECISIONS = 50
 _SHOWN_EVENTS = 60
-_WITH_JOB = ("busy", "draining", "unhealthy")
+_WITHOUT_JOB = (WorkerCondition.STARTING, WorkerCondition.IDLE)
 _CHARTED_DECISIONS = 2000
-_RECOMMENDATIONS: dict[str, Recommendation] = {UP: "scale_up", DOWN: "scale_down"}
+_RECOMMENDATIONS: dict[Action, Recommendation] = {
+    Action.UP: "scale_up",
+    Action.DOWN: "scale_down",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class StatusBoard:
         decision = cycle.decision if cycle else None
         seen = decision.observation if decision else None
         fleet = seen.fleet if seen else None
+        action = decision.action if decision else Action.NONE
         states = [worker.state for worker in self.controller.workers(name)]
         return TargetStatus(
             name=name,
@@ -97,13 +100,11 @@ class StatusBoard:
             active_workers=fleet.running if fleet else None,
             starting_workers=fleet.starting if fleet else None,
             draining_workers=fleet.draining if fleet else None,
-            healthy_workers=len(states) - states.count("unhealthy"),
+            healthy_workers=len(states) - states.count(WorkerCondition.UNHEALTHY),
             min_workers=limits.low,
             max_workers=limits.high,
-            scaling_recommendation=_RECOMMENDATIONS.get(
-                decision.action if decision else "", "maintain"
-            ),
-            action=decision.action if decision else "none",
+            scaling_recommendation=_RECOMMENDATIONS.get(action, "maintain"),
+            action=action,
             bound=decision.bound if decision else "",
             reason=cycle.sentence if cycle else "no decision yet",
             timestamp=decision.at if decision else None,
@@ -114,13 +115,13 @@ class StatusBoard:
     def explanation(self, target: Target) -> str:
         """Why there are as many workers as there are, in a paragraph."""
         cycle = self.controller.latest(target.name)
-        return explain(cycle.decision, cycle.applied, target) if cycle else "No decision yet."
+        return explain(cycle.decision, done(cycle.applied)) if cycle else "No decision yet."
 
     def explained(self, target: Target, at: float | None) -> Explanation | None:
         """The newest decision, or the one in force at a moment, with its paragraph."""
         latest = self.controller.latest(target.name)
         if at is None and latest is not None:
-            content = {**latest.decision.to_json(), "applied": latest.applied}
+            content = record(latest.decision, latest.applied)
             return _explanation(DecisionRecord.model_validate(content), target)
         found = self.decisions(target, until=at, limit=1)
         return _explanation(found[0], target) if found else None
@@ -206,10 +207,10 @@ def scale_events(decisions: list[dict[str, Any]]) -> list[ScaleEvent]:
     return events
 
 
-def _worker(worker: WorkerSeen, queue: str, extras: Extras) -> WorkerHealth:
+def _worker(worker: Worker, queue: str, extras: Extras) -> WorkerHealth:
     key = queue, worker.id
     # Asked less often than states are: who is idle by now has no job.
-    has_job = worker.state in _WITH_JOB
+    has_job = worker.state not in _WITHOUT_JOB
     return WorkerHealth(
         id=worker.id,
         state=worker.state,
@@ -223,17 +224,11 @@ def _worker(worker: WorkerSeen, queue: str, extras: Extras) -> WorkerHealth:
 
 
 def _explanation(record: DecisionRecord, target: Target) -> Explanation:
-    text = explain(Decision.from_json(record.model_dump()), record.applied, target)
+    kept = Decision.from_json(record.model_dump(), bounds(target, record.at))
+    text = explain(kept, record.applied)
     return Explanation(target=target.name, at=record.at, text=text, decision=record)
 
 
-def _order(memory: Memory | None, now: float) -> Order | None:
-    if memory is None:
-        return None
-    paused = memory.pause
-    if paused is not None and (paused.until is None or now < paused.until):
-        return Order(order="pause", reason=paused.reason, until=paused.until)
-    order = override_in_force(memory, now)
-    if order is None:
-        return None
-    return Order(order="override", reason=order.reason, until=order.until, replicas=order.replicas)
+def _order(memory: Memory | None, now: float) -> OrderInForce | None:
+    order = order_at(memory, now)
+    return None if order is None else OrderInForce.model_validate(order)

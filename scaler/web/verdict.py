@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 from scaler.loop.controller import Cycle
-from scaler.policy.decision import UP, Decision, Memory
+from scaler.policy.decision import Action, Decision
+from scaler.policy.explain import facts, workers
+from scaler.policy.limits import Limit
+from scaler.policy.memory import Memory
 from scaler.policy.observation import value_of
 from scaler.policy.schedule import Bounds
 from scaler.web.models import Verdict
-
-_NOT_APPLIED = "not applied: "
 
 
 def verdict(cycle: Cycle | None, memory: Memory | None, limits: Bounds) -> Verdict:
     """What a person should know first about a target."""
     if cycle is None or memory is None:
         return Verdict(level="bad", text="No decision yet")
-    return _held(cycle, memory) or _broken(cycle) or _by_load(cycle.decision, limits)
+    return _held(cycle.decision, memory) or _broken(cycle) or _by_load(cycle.decision, limits)
 
 
-def _held(cycle: Cycle, memory: Memory) -> Verdict | None:
+def _held(decision: Decision, memory: Memory) -> Verdict | None:
     """When something keeps the number from moving."""
-    decision = cycle.decision
-    kept, bound = _workers(decision.replicas), decision.bound
-    fleet = decision.observation.fleet
-    if bound == "pause":
-        return Verdict(level="paused", text=f"Paused at {kept}")
-    if bound == "override":
-        return Verdict(level="paused", text=f"Overridden to {kept}")
-    if bound == "unknown":
-        what = "Signals are unknown" if fleet else "The fleet is unknown"
-        return Verdict(level="bad", text=f"{what}: holding {kept}", since=memory.known_at)
+    fleet, limit = decision.observation.fleet, decision.limit
+    if limit is not None and limit.row.level is not None:
+        text = limit.row.headline.format_map(facts(decision))
+        since = memory.known_at if limit is Limit.UNKNOWN else None
+        return Verdict(level=limit.row.level, text=text, since=since)
     if fleet is not None and fleet.hold is not None:
         return Verdict(level="warning", text=f"Held: {fleet.hold}")
     return None
@@ -37,13 +33,10 @@ def _held(cycle: Cycle, memory: Memory) -> Verdict | None:
 
 def _broken(cycle: Cycle) -> Verdict | None:
     """When a decision is made and does not come about."""
-    fleet = cycle.decision.observation.fleet
+    fleet, failure = cycle.decision.observation.fleet, cycle.applied.failure
     if fleet is not None and fleet.obstacle is not None:
         return Verdict(level="bad", text=f"Workers do not start: {fleet.obstacle}")
-    _, failed, why = cycle.applied.partition(_NOT_APPLIED)
-    if failed:
-        return Verdict(level="bad", text=f"Not applied: {why}")
-    return None
+    return Verdict(level="bad", text=f"Not applied: {failure}") if failure else None
 
 
 def _by_load(decision: Decision, limits: Bounds) -> Verdict:
@@ -57,11 +50,7 @@ def _by_load(decision: Decision, limits: Bounds) -> Verdict:
     if decision.replicas >= limits.high:
         return Verdict(level="warning", text=f"At the maximum of {limits.high}: {wait}")
     if seen.fleet is not None and seen.fleet.starting:
-        return Verdict(level="busy", text=f"Growing: {_workers(seen.fleet.starting)} starting")
-    if decision.action == UP:
-        return Verdict(level="busy", text=f"Growing to {_workers(decision.replicas)}")
+        return Verdict(level="busy", text=f"Growing: {workers(seen.fleet.starting)} starting")
+    if decision.action is Action.UP:
+        return Verdict(level="busy", text=f"Growing to {workers(decision.replicas)}")
     return Verdict(level="warning", text=f"Behind: {wait}")
-
-
-def _workers(count: int) -> str:
-    return f"{count} worker" if count == 1 else f"{count} workers"

@@ -1,0 +1,145 @@
+"""What is seen goes into the memory: at every decision, and again out of the recorded past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from math import ceil, inf
+
+from scaler.policy.forecast import HOUR_S, forecast
+from scaler.policy.memory import Memory, order_at
+from scaler.policy.observation import Known, Observation, Unknown
+from scaler.policy.schedule import Bounds, bounds
+from scaler.policy.staffing import (
+    LOOK_BACK_S,
+    headroom,
+    keep_capped_for,
+    keep_idle_for,
+    relief,
+    startup_of,
+)
+from scaler.policy.target import Rule, Target
+from scaler.policy.trailing_maxima import push
+
+MINUTE_S = 60.0
+# A loop that stood still says nothing about how long the next worker will be waited for.
+_LONGEST_TICK_S = 60.0
+
+
+def bounds_in_force(memory: Memory, target: Target, now: float) -> Bounds:
+    """The bounds at `now` (epoch seconds): the target's, or the number that a person ordered."""
+    order = order_at(memory, now)
+    if order is None or order.replicas is None:
+        return bounds(target, now)
+    return Bounds(order.replicas, order.replicas, "", "")
+
+
+def remember(observation: Observation, memory: Memory, target: Target, now: float) -> Memory:
+    """`memory` with what is seen now added to its windows; nothing is decided."""
+    waiting, in_flight = observation.waiting, observation.in_flight
+    known_busy = int(in_flight.value) if isinstance(in_flight, Known) else memory.busy
+    if not (isinstance(waiting, Known) and isinstance(in_flight, Known)):
+        return replace(memory, busy=known_busy)
+    demand = waiting.value + in_flight.value
+    tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
+    age = max(waiting.age_s, in_flight.age_s)
+    horizon = startup_of(observation, target) + tick + age
+    high = bounds_in_force(memory, target, now).high
+    # The nearer the maximum, the sooner somebody waits for whoever ends a job.
+    spare = max(0.0, 1.0 - demand / high) if high else 0.0
+    saved = spare * relief(observation, target, horizon)
+    wanted = ceil(demand + headroom(observation, target, horizon) - saved)
+    if memory.at is None and not memory.wanted and observation.fleet is not None:
+        # With nothing remembered, the fleet that is found may have been needed a moment ago.
+        wanted = max(wanted, observation.fleet.running - observation.fleet.unhealthy)
+    if wanted > high:
+        memory = _capped(memory, target, high, now, horizon)
+    hours = memory.hours.add(now, demand)
+    same_hour = hours.last == memory.hours.last
+    return replace(
+        memory,
+        busy=known_busy,
+        short_since=_short_since(observation, memory, now),
+        wanted=push(memory.wanted, now, wanted, keep_idle_for(horizon)),
+        hours=hours,
+        outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
+    )
+
+
+def moved(
+    memory: Memory, number: int, target: Target, now: float, *, known_at: float | None = None
+) -> Memory:
+    """`memory` with the decided number in it; `known_at` where everything was known."""
+    known_at = memory.known_at if known_at is None else known_at
+    before = number if memory.target is None else memory.target
+    changed = memory.changed_at if before == number else now
+    memory = replace(memory, at=now, target=number, changed_at=changed, known_at=known_at)
+    if target.max_added_per_minute is None and target.max_removed_per_minute is None:
+        return memory
+    return replace(
+        memory,
+        # The number before held until now.
+        highs=push(memory.highs, now, max(number, before), MINUTE_S),
+        lows=push(memory.lows, now, -min(number, before), MINUTE_S),
+    )
+
+
+def rebuild(
+    samples: Iterable[tuple[float, Observation]],
+    target: Target,
+    *,
+    last: Memory | None = None,
+    decided: Iterable[tuple[float, int]] = (),
+) -> Memory:
+    """The memory that deciding at each (time, observation), oldest first, would have left.
+
+    `last` is what was kept of an earlier time, if anything; what is older is passed by.
+    `decided` are the numbers that were decided then, with their times, oldest first.
+    """
+    memory = last or Memory()
+    since = -inf if memory.at is None else memory.at
+    for at, observation in samples:
+        if at > since:
+            memory = replace(remember(observation, memory, target, at), at=at)
+            if unknown_signal(observation, target) is None:
+                memory = replace(memory, known_at=at)
+    seen_at = memory.at
+    for at, number in decided:
+        if at > since:
+            memory = moved(memory, number, target, at)
+    return memory if seen_at is None else replace(memory, at=seen_at)
+
+
+def unknown_signal(observation: Observation, target: Target) -> tuple[str, Unknown] | None:
+    """The first signal that the target's rule cannot do without and that is unknown, by name."""
+    if target.policy is Rule.RAW:
+        named = dict(observation.extra)
+        needed = [("query", named.get("query", Unknown("it was not asked", "")))]
+    elif target.policy is Rule.PLAN:
+        needed = [("waiting", observation.waiting)]
+    else:
+        needed = [("waiting", observation.waiting), ("in_flight", observation.in_flight)]
+    for name, signal in needed:
+        if isinstance(signal, Unknown):
+            return name, signal
+    return None
+
+
+def _capped(memory: Memory, target: Target, high: int, now: float, horizon_s: float) -> Memory:
+    """`memory` with the maximum `high` exceeded at `now`: kept from the second time on."""
+    before, again = memory.capped_at, memory.capped_again
+    if before is None or now - before > horizon_s:
+        again = before is not None and now - before <= LOOK_BACK_S
+    memory = replace(memory, capped_at=now, capped_again=again)
+    if not again:
+        return memory
+    return replace(memory, capped_until=now + keep_capped_for(target, horizon_s), capped_high=high)
+
+
+def _short_since(observation: Observation, memory: Memory, now: float) -> float | None:
+    waiting, idle, fleet = observation.waiting, observation.idle, observation.fleet
+    if not (isinstance(waiting, Known) and isinstance(idle, Known) and fleet is not None):
+        return memory.short_since
+    if waiting.value <= 0 or idle.value > 0 or fleet.starting > 0:
+        return None
+    return now if memory.short_since is None else memory.short_since

@@ -1,0 +1,73 @@
+"""The formulas of the policy: how many workers a load needs, and how long one is kept idle.
+
+docs/policy.md has the reasoning and the evidence.
+"""
+
+from __future__ import annotations
+
+from math import e, exp, sqrt
+
+from scaler.policy.observation import Known, Observation
+from scaler.policy.target import Target
+
+LOOK_BACK_S = 600.0
+"""Arrivals are judged by their last ten minutes."""
+_BURSTINESS = (1.0, 30.0)
+
+
+def startup_of(observation: Observation, target: Target) -> float:
+    """S: the measured start-up in seconds, or the target's assumption until there is one."""
+    signal = observation.startup
+    return max(signal.value, 0.0) if isinstance(signal, Known) else target.startup_seconds
+
+
+def keep_idle_for(horizon_s: float) -> float:
+    """τ: seconds of idling after which a worker is let go.
+
+    Stopping one and having it again costs the horizon h: start-up, tick and age of the data.
+    Not knowing the future, one does best to idle for a random time of mean h/(e−1) = 0.58·h
+    (Karlin, Manasse, McGeoch and Owicki, "Competitive randomized algorithms for non-uniform
+    problems"). The mean serves as well here, as replays of real traces show; docs/policy.md.
+    """
+    return horizon_s / (e - 1.0)
+
+
+def keep_capped_for(target: Target, horizon_s: float) -> float:
+    """Seconds for which the maximum is kept that demand keeps exceeding: (1 + w)·h, to 10 min.
+
+    What the maximum cuts off can't be bought later, so the next burst waits for each worker
+    that has to be started anew: a restart costs h paid and w·h waited. Once exceeded says
+    nothing of a next burst; again within the time that arrivals are looked back at does.
+    """
+    return min((1.0 + target.weights.wait) * horizon_s, LOOK_BACK_S)
+
+
+def headroom(observation: Observation, target: Target, horizon_s: float) -> float:
+    """Workers for what arrives within the horizon beyond the mean: z·sqrt(IDC·λ·E[min(d, h)]).
+
+    Square-root staffing, widened by the burstiness; durations taken as exponential with the
+    measured mean, and as endless while there is no mean. 0 while the rate is unknown.
+    """
+    rate = observation.arrival_rate
+    z = target.weights.headroom
+    if z <= 0 or not isinstance(rate, Known) or rate.value <= 0:
+        return 0.0
+    mean, spread = observation.mean_duration, observation.burstiness
+    stays = horizon_s
+    if isinstance(mean, Known) and mean.value > 0:
+        stays = mean.value * (1.0 - exp(-horizon_s / mean.value))
+    low, high = _BURSTINESS
+    dispersion = min(max(spread.value, low), high) if isinstance(spread, Known) else low
+    return z * sqrt(dispersion * rate.value * stays)
+
+
+def relief(observation: Observation, target: Target, horizon_s: float) -> float:
+    """Workers saved: a share of the jobs that end before a new worker could take one.
+
+    The dearer waiting is, the smaller the share: 1/(1 + w). 0 while a mean is unknown.
+    """
+    in_flight, mean = observation.in_flight, observation.mean_duration
+    if not (isinstance(in_flight, Known) and isinstance(mean, Known)) or mean.value <= 0:
+        return 0.0
+    ending = in_flight.value * (1.0 - exp(-horizon_s / mean.value))
+    return target.weights.relief * ending
