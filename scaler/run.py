@@ -32,8 +32,9 @@ from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import LedgerBoard
 from scaler.loop.restore import Recall
 from scaler.orchestrators import create
-from scaler.orchestrators.base import Orchestrator, WorkerSeen
+from scaler.orchestrators.base import Orchestrator
 from scaler.orchestrators.pooled import Pooled
+from scaler.policy.observation import Worker
 from scaler.policy.target import Knobs
 from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Signals
@@ -211,7 +212,7 @@ def _tend_pods(controller: Controller, stack: ExitStack) -> None:
     if not settings.pod_deletion_cost:
         return
 
-    def workers() -> Iterator[WorkerSeen]:
+    def workers() -> Iterator[Worker]:
         for target in controller.targets:
             yield from controller.workers(target.name)
 

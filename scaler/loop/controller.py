@@ -14,11 +14,11 @@ from scaler.loop.drain import DrainLedger, Drains
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard, SharedOrders
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.orchestrators.base import Orchestrator, OrchestratorError
 from scaler.policy import orders
 from scaler.policy.decide import decide
 from scaler.policy.decision import Decision, Memory, Override, Pause
-from scaler.policy.observation import Fleet, Obstacle
+from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
 from scaler.policy.schedule import bounds
 from scaler.policy.target import Target
 from scaler.prometheus.signals import Signals
@@ -48,7 +48,7 @@ class _State:
     orchestrator: Orchestrator
     drains: Drains
     memory: Memory
-    workers: Sequence[WorkerSeen] = ()
+    workers: Sequence[Worker] = ()
     latest: Cycle | None = None
     said: str = field(default="")
     obstacle: Obstacle | None = None
@@ -141,7 +141,7 @@ class Controller:
         state = self._states.get(name)
         return state.latest if state else None
 
-    def workers(self, name: str) -> Sequence[WorkerSeen]:
+    def workers(self, name: str) -> Sequence[Worker]:
         """The workers of a target as last seen."""
         state = self._states.get(name)
         return state.workers if state else ()
@@ -305,7 +305,11 @@ class Controller:
                 replicas, urgent = decision.replicas, decision.urgent
                 return [state.orchestrator.scale_up(target, replicas, urgent=urgent)]
         elif surplus > 0 and decision.retire > 0:
-            idle = [w for w in state.workers if w.state == "idle" and w.id not in leaving]
+            idle = [
+                worker
+                for worker in state.workers
+                if worker.state is WorkerCondition.IDLE and worker.id not in leaving
+            ]
             victims = state.orchestrator.victims(target, idle, min(surplus, decision.retire))
             asked = state.drains.ask(victims, decision.reason, now)
             self.metrics.drains(target.name, asked=len(asked))

@@ -48,6 +48,35 @@ class Obstacle(StrEnum):
     """They start and end at once."""
 
 
+class WorkerCondition(StrEnum):
+    """The states in which the exporter reports a worker: those that it gives itself, and one that
+    is judged from outside."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker as Prometheus knows it."""
+
+    id: str
+    state: WorkerCondition
+    since: float
+    """Epoch seconds at which that state began."""
+    node: str = ""
+    task: str = ""
+    """What joins a worker and its orchestrator: the orchestrator's own name of what the worker
+    runs in (Swarm's task id, the process id, the pod's name), which the worker is given at its
+    start and reports; "" where it was given none."""
+    slot: str = ""
+    stuck: bool = False
+    """Unhealthy for a while and without a job that makes progress: no capacity any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class PoolFleet:
     """The workers of one of a target's pools."""

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scaler.orchestrators.base import WorkerSeen
-from scaler.policy.observation import Known, Observation, Signal, Unknown
+from scaler.policy.observation import Known, Observation, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample, quoted
 
@@ -16,6 +15,7 @@ FRESH_S = 20.0
 SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
 _AGE = ":age"
+_UNHEALTHY = WorkerCondition.UNHEALTHY
 # Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
 # makes progress that has begun or come on within so long.
 _UNHEALTHY_FOR = "30s"
@@ -117,7 +117,7 @@ class Signals:
         except PrometheusError as error:
             return Unknown(str(error), query)
 
-    def workers(self, target: Target) -> list[WorkerSeen] | None:
+    def workers(self, target: Target) -> list[Worker] | None:
         """The workers that Prometheus knows now, or None when that is unknown."""
         where = f"queue={quoted(target.queue)}"
         query = (
@@ -130,9 +130,10 @@ class Signals:
             return None
         # Two exporters may both tell of a worker; one word is enough.
         seen = {sample.labels.get("worker", ""): _seen(sample) for sample in samples}
-        if any(worker.state == "unhealthy" for worker in seen.values()):
-            for name in self._stuck(target) & seen.keys():
-                seen[name] = replace(seen[name], stuck=seen[name].state == "unhealthy")
+        unhealthy = {name for name, worker in seen.items() if worker.state is _UNHEALTHY}
+        if unhealthy:
+            for name in self._stuck(target) & unhealthy:
+                seen[name] = replace(seen[name], stuck=True)
         return list(seen.values())
 
     def _stuck(self, target: Target) -> set[str]:
@@ -149,7 +150,7 @@ def stuck_query(target: Target) -> str:
     where = f"queue={quoted(target.queue)}"
     progress = f"autoscaler_worker_job_progress_ratio{{{where}}}"
     return (
-        f'autoscaler_worker_state{{{where},state="unhealthy"}} offset {_UNHEALTHY_FOR}'
+        f'autoscaler_worker_state{{{where},state="{_UNHEALTHY}"}} offset {_UNHEALTHY_FOR}'
         f" unless on (queue, worker) (changes({progress}[{_PROGRESS_WITHIN}]) > 0"
         f" or {progress} unless {progress} offset {_PROGRESS_WITHIN})"
     )
@@ -167,11 +168,20 @@ def one_number(samples: Sequence[Sample], query: str, age_s: float = 0.0) -> Sig
     return Known(value, age_s, query)
 
 
-def _seen(sample: Sample) -> WorkerSeen:
+def _condition(state: str) -> WorkerCondition:
+    """A state that this version does not know is taken for busy: it counts as capacity, nobody in
+    it is asked to leave, and its pod is the last to be removed."""
+    try:
+        return WorkerCondition(state)
+    except ValueError:
+        return WorkerCondition.BUSY
+
+
+def _seen(sample: Sample) -> Worker:
     label = sample.labels.get
-    return WorkerSeen(
+    return Worker(
         id=label("worker", ""),
-        state=label("state", ""),
+        state=_condition(label("state", "")),
         since=sample.value,
         node=label("node", ""),
         task=label("task", ""),

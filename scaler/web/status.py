@@ -10,10 +10,9 @@ from itertools import pairwise
 from typing import Any
 
 from scaler.loop.controller import Controller
-from scaler.orchestrators.base import WorkerSeen
 from scaler.policy.decision import DOWN, UP, Decision, Memory
 from scaler.policy.explain import explain
-from scaler.policy.observation import value_of
+from scaler.policy.observation import Worker, WorkerCondition, value_of
 from scaler.policy.orders import override_in_force
 from scaler.policy.schedule import bounds
 from scaler.policy.target import Target
@@ -35,7 +34,7 @@ from scaler.web.verdict import verdict
 
 _SHOWN_DECISIONS = 50
 _SHOWN_EVENTS = 60
-_WITH_JOB = ("busy", "draining", "unhealthy")
+_WITH_JOB = (WorkerCondition.BUSY, WorkerCondition.DRAINING, WorkerCondition.UNHEALTHY)
 _CHARTED_DECISIONS = 2000
 _RECOMMENDATIONS: dict[str, Recommendation] = {UP: "scale_up", DOWN: "scale_down"}
 
@@ -97,7 +96,7 @@ class StatusBoard:
             active_workers=fleet.running if fleet else None,
             starting_workers=fleet.starting if fleet else None,
             draining_workers=fleet.draining if fleet else None,
-            healthy_workers=len(states) - states.count("unhealthy"),
+            healthy_workers=len(states) - states.count(WorkerCondition.UNHEALTHY),
             min_workers=limits.low,
             max_workers=limits.high,
             scaling_recommendation=_RECOMMENDATIONS.get(
@@ -206,7 +205,7 @@ def scale_events(decisions: list[dict[str, Any]]) -> list[ScaleEvent]:
     return events
 
 
-def _worker(worker: WorkerSeen, queue: str, extras: Extras) -> WorkerHealth:
+def _worker(worker: Worker, queue: str, extras: Extras) -> WorkerHealth:
     key = queue, worker.id
     # Asked less often than states are: who is idle by now has no job.
     has_job = worker.state in _WITH_JOB
