@@ -20,17 +20,17 @@ from pydantic import Field
 from common.errors import ConfigError
 from common.logs import get
 from common.settings import Settings
-from scaler.orchestrators.base import WorkerSeen
+from scaler.policy.observation import Worker, WorkerCondition
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 # Pods without the annotation, such as those of other programs, count as 0.
 BUSY, IDLE = 1_000, 0
-_COSTS = {"busy": BUSY, "draining": BUSY, "idle": IDLE, "starting": IDLE, "unhealthy": IDLE}
+_CHEAP = (WorkerCondition.IDLE, WorkerCondition.STARTING, WorkerCondition.UNHEALTHY)
 _TIMEOUT_S = 5.0
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _log = get("pod-deletion-cost")
 
-Workers = Callable[[], Iterable[WorkerSeen]]
+Workers = Callable[[], Iterable[Worker]]
 
 
 class PodDeletionCostSettings(Settings):
@@ -153,10 +153,10 @@ class PodDeletionCost:
                 _log.exception("step failed", error=repr(error))
 
 
-def costs(workers: Iterable[WorkerSeen]) -> Mapping[str, int]:
+def costs(workers: Iterable[Worker]) -> Mapping[str, int]:
     """The cost of each worker's pod; a worker's `task` is its pod's name."""
     return {
-        worker.task: _COSTS.get(worker.state, BUSY)
+        worker.task: IDLE if worker.state in _CHEAP else BUSY
         for worker in workers
         if _POD_NAME.fullmatch(worker.task)
     }

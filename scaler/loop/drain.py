@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from scaler.orchestrators.base import WorkerSeen
+from scaler.policy.observation import Worker, WorkerCondition
 
 UNANSWERED_AFTER_S = 15.0
 """An idle worker leaves within two seconds; one that has not by then will not."""
@@ -28,11 +28,13 @@ class Drains:
         self._ledger = ledger
         self._asked: dict[str, float] = {}
 
-    def pending(self, workers: Sequence[WorkerSeen]) -> set[str]:
+    def pending(self, workers: Sequence[Worker]) -> set[str]:
         """Workers that were asked and are still counted as if they were not."""
-        return {w.id for w in workers if w.id in self._asked and w.state != "draining"}
+        return {
+            w.id for w in workers if w.id in self._asked and w.state is not WorkerCondition.DRAINING
+        }
 
-    def ask(self, workers: Sequence[WorkerSeen], reason: str, now: float) -> list[str]:
+    def ask(self, workers: Sequence[Worker], reason: str, now: float) -> list[str]:
         """Ask each; the ids of those to whom it was granted."""
         granted = []
         for worker in workers:
@@ -41,7 +43,7 @@ class Drains:
                 granted.append(worker.id)
         return granted
 
-    def review(self, workers: Sequence[WorkerSeen], now: float) -> list[str]:
+    def review(self, workers: Sequence[Worker], now: float) -> list[str]:
         """Forget those who have left; take back what was asked of those who took a job at the
         last moment or who do not answer. The ids of the latter."""
         seen = {worker.id: worker for worker in workers}
@@ -53,8 +55,8 @@ class Drains:
                 if now - asked_at > UNANSWERED_AFTER_S:
                     del self._asked[worker_id]
                 continue
-            kept_job = worker.state == "busy" and worker.since >= asked_at - 1
-            silent = worker.state == "idle" and now - asked_at > UNANSWERED_AFTER_S
+            kept_job = worker.state is WorkerCondition.BUSY and worker.since >= asked_at - 1
+            silent = worker.state is WorkerCondition.IDLE and now - asked_at > UNANSWERED_AFTER_S
             if kept_job or silent:
                 self.withdraw([worker_id])
                 taken_back.append(worker_id)

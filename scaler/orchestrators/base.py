@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from scaler.orchestrators.errors import OrchestratorError
-from scaler.policy.observation import Fleet
+from scaler.policy.observation import Fleet, Worker
 from scaler.policy.target import Target
 
-__all__ = ["Orchestrator", "OrchestratorError", "WorkerSeen"]
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSeen:
-    """One worker as Prometheus knows it."""
-
-    id: str
-    state: str
-    """starting, idle, busy, draining or unhealthy."""
-    since: float
-    """Epoch seconds at which that state began."""
-    node: str = ""
-    task: str = ""
-    slot: str = ""
-    stuck: bool = False
-    """Unhealthy for a while and without a job that makes progress: no capacity any more."""
+__all__ = ["Orchestrator", "OrchestratorError"]
 
 
 class Orchestrator(ABC):
@@ -41,7 +24,7 @@ class Orchestrator(ABC):
     """As in the configuration."""
 
     @abstractmethod
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         """What runs for `target` now. `workers` tells who of them already consumes."""
 
     @abstractmethod
@@ -52,9 +35,7 @@ class Orchestrator(ABC):
         """
 
     @abstractmethod
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         """Up to `count` of `idle` that may be asked to leave now, in the order to ask.
 
         Fewer, or none, where asking would make the orchestrator stop somebody else. `idle` may

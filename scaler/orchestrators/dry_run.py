@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scaler.orchestrators.base import Orchestrator, WorkerSeen
-from scaler.policy.observation import Fleet
+from scaler.orchestrators.base import Orchestrator
+from scaler.policy.observation import Fleet, Worker, WorkerCondition
 from scaler.policy.target import Target
+
+_RUNNING = (WorkerCondition.STARTING, WorkerCondition.IDLE, WorkerCondition.BUSY)
 
 
 class DryRun(Orchestrator):
@@ -14,19 +16,19 @@ class DryRun(Orchestrator):
 
     name = "dry_run"
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         """Count the workers that show themselves; to which pool they belong, their names tell."""
         states = [
             worker.state
             for worker in workers
             if not target.pools or target.pool_of(worker.id) == target.service
         ]
-        running = sum(state in ("starting", "idle", "busy") for state in states)
+        running = sum(state in _RUNNING for state in states)
         return Fleet(
             replicas=running,
             running=running,
-            starting=states.count("starting"),
-            draining=states.count("draining"),
+            starting=states.count(WorkerCondition.STARTING),
+            draining=states.count(WorkerCondition.DRAINING),
         )
 
     def scale_up(
@@ -42,9 +44,9 @@ class DryRun(Orchestrator):
     def victims(
         self,
         target: Target,  # noqa: ARG002 - the interface's
-        idle: Sequence[WorkerSeen],  # noqa: ARG002 - the interface's
+        idle: Sequence[Worker],  # noqa: ARG002 - the interface's
         count: int,  # noqa: ARG002 - the interface's
-    ) -> Sequence[WorkerSeen]:
+    ) -> Sequence[Worker]:
         """Nobody is asked to leave."""
         return ()
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
-from scaler.policy.observation import Fleet, PoolFleet
+from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from scaler.policy.observation import Fleet, PoolFleet, Worker
 from scaler.policy.pools import Patience, Place, split, waited
 from scaler.policy.target import Pool, Target
 
@@ -64,7 +64,7 @@ class Pooled(Orchestrator):
         self._seen: dict[str, list[_Seen]] = {}
         self._changed_at: dict[str, float] = {}
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         """The sum over the pools, without those workers that are not counted on any more."""
         if not target.pools:
             return self._wrapped.fleet(target, workers)
@@ -77,7 +77,7 @@ class Pooled(Orchestrator):
         return _sum(looked)
 
     def _look(
-        self, target: Target, pool: Pool, workers: Sequence[WorkerSeen], before: Patience | None
+        self, target: Target, pool: Pool, workers: Sequence[Worker], before: Patience | None
     ) -> _Seen:
         view = target.in_pool(pool)
         fleet = self._wrapped.fleet(view, workers)
@@ -106,16 +106,14 @@ class Pooled(Orchestrator):
         closed = [f"{seen.pool.service} {seen.closed}" for seen in pools if seen.closed]
         return "; ".join([*closed, *refused, *done])
 
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         """Idle workers of the dearest pool, then of the next one, each pool's in its own order.
 
         The cheaper ones wait while a dearer one takes in a change: it may have more to give.
         """
         if not target.pools:
             return self._wrapped.victims(target, idle, count)
-        chosen: list[WorkerSeen] = []
+        chosen: list[Worker] = []
         for seen in reversed(self._seen[target.name]):
             held = seen.fleet.hold is not None
             lacking = count - len(chosen)

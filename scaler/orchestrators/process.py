@@ -22,8 +22,8 @@ from typing import Annotated
 from pydantic import Field
 
 from common.settings import Settings, load
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
-from scaler.policy.observation import Fleet, Obstacle
+from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Target
 
 # A worker that dies this soon after its start died of starting.
@@ -72,12 +72,12 @@ class Process(Orchestrator):
         self._stuck: dict[str, list[_Note]] = {}
         self._stopped: dict[_Note, float] = {}
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         """Count the live processes; who has not shown itself yet is starting."""
         notes = self._living(target)
         states = {worker.task: worker.state for worker in workers}
-        seen = [states.get(str(note.pid), "starting") for note in notes]
-        draining = self._draining[target.name] = seen.count("draining")
+        seen = [states.get(str(note.pid), WorkerCondition.STARTING) for note in notes]
+        draining = self._draining[target.name] = seen.count(WorkerCondition.DRAINING)
         told = {worker.task for worker in workers if worker.stuck}
         stuck = self._stuck[target.name] = [note for note in notes if str(note.pid) in told]
         failed_at = self._stillborn.get(target.name, 0.0)
@@ -85,7 +85,7 @@ class Process(Orchestrator):
         return Fleet(
             replicas=len(notes) - draining,
             running=len(notes) - draining,
-            starting=seen.count("starting"),
+            starting=seen.count(WorkerCondition.STARTING),
             draining=draining,
             unhealthy=len(stuck),
             hold=_STILLBORN if waiting else None,
@@ -107,9 +107,7 @@ class Process(Orchestrator):
             self._start(target)
         return f"started {max(lacking, 0)} workers of {target.service}"
 
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         """Anybody idle of ours may go; who has been idle longest goes first."""
         own = {str(note.pid) for note in self._living(target)}
         leaving = sorted(idle, key=lambda worker: worker.since)

@@ -9,9 +9,17 @@ from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard
-from scaler.orchestrators.base import Orchestrator, WorkerSeen
+from scaler.orchestrators.base import Orchestrator
 from scaler.policy.decision import Memory
-from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.policy.observation import (
+    Fleet,
+    Known,
+    Observation,
+    Signal,
+    Unknown,
+    Worker,
+    WorkerCondition,
+)
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
 from scaler.prometheus.signals import Signals
@@ -56,13 +64,16 @@ class Crew(Signals, Orchestrator):
             fleet=None,
         )
 
-    def workers(self, target: Target) -> list[WorkerSeen] | None:
+    def workers(self, target: Target) -> list[Worker] | None:
         if self.blind:
             return None
         crew = self.states.get(target.name, {})
-        return [WorkerSeen(name, state, self.now - 30, "node-1") for name, state in crew.items()]
+        return [
+            Worker(name, WorkerCondition(state), self.now - 30, "node-1")
+            for name, state in crew.items()
+        ]
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         states = list(self.states.get(target.name, {}).values())
         running = len(states) - states.count("draining")
         return Fleet(
@@ -81,9 +92,7 @@ class Crew(Signals, Orchestrator):
             crew[f"{target.service}-{number:04}"] = "idle"
         return f"started {running - before} workers"
 
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         return idle[:count]
 
     def settle(self, target: Target) -> str | None:

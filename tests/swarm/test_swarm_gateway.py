@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
-from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.errors import OrchestratorError
 from scaler.orchestrators.swarm.engine import DirectEngine
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.orchestrator import Swarm
+from scaler.policy.observation import Worker, WorkerCondition
 from scaler.policy.target import Target
 from tests.support.hostile import TOKEN, hostile, send
 from tests.support.waiting import until
@@ -106,7 +106,9 @@ def test_all_that_the_scaler_does_passes(crew: Crew, tap: Tap, client: GatewayEn
     swarm, target = Swarm(client), Target(service="through", min_workers=1, max_workers=6)
     assert swarm.scale_up(target, 4) == "through: replicas 2 -> 4"
     crew.settled("through", running=4)
-    workers = [WorkerSeen(task, "idle", 0.0, task=task) for task in crew.running("through")]
+    workers = [
+        Worker(task, WorkerCondition.IDLE, 0.0, task=task) for task in crew.running("through")
+    ]
     assert swarm.fleet(target, workers).running == 4
     leaver = swarm.victims(target, workers, 1)[0]
     crew.leave(leaver.task)

@@ -15,9 +15,9 @@ import pytest
 
 from common.records import WorkerRecord
 from demo.stack import Stack
-from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.orchestrators.swarm.removal_order import next_removed
+from scaler.policy.observation import Worker, WorkerCondition
 from scaler.policy.target import Target
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
@@ -66,7 +66,7 @@ def shrink(crew: Crew, name: str, dice: random.Random) -> int:
     while True:
         running = sorted(crew.running(name))
         idle = [
-            WorkerSeen(task, "idle", dice.random(), task=task)
+            Worker(task, WorkerCondition.IDLE, dice.random(), task=task)
             for task in running
             if dice.random() < 0.8
         ]

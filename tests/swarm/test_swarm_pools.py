@@ -10,11 +10,10 @@ from prometheus_client import CollectorRegistry
 
 from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
-from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.pooled import Pooled
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.orchestrator import Swarm
-from scaler.policy.observation import Fleet, Obstacle
+from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Pool, Target
 from tests.support.hostile import TOKEN
 from tests.support.waiting import until
@@ -40,10 +39,10 @@ class Pools:
         self.now = 0.0
         self.pooled = Pooled(Swarm(engine), clock=lambda: self.now)
 
-    def idle(self) -> list[WorkerSeen]:
+    def idle(self) -> list[Worker]:
         """Every running worker, idle."""
         running = sorted(self.crew.running("reserved") | self.crew.running("spot"))
-        return [WorkerSeen(task, "idle", 0.0, task=task) for task in running]
+        return [Worker(task, WorkerCondition.IDLE, 0.0, task=task) for task in running]
 
     def fleet(self) -> Fleet:
         return self.pooled.fleet(TARGET, self.idle())
@@ -124,7 +123,11 @@ def test_a_pool_can_shrink_although_some_of_it_have_no_node(
     pools.pooled.scale_up(TARGET, 3)
     until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
     stays, leaves = sorted(crew.running("reserved"))
-    crew.leave(pools.pooled.victims(TARGET, [WorkerSeen(leaves, "idle", 0, task=leaves)], 1)[0].id)
+    crew.leave(
+        pools.pooled.victims(TARGET, [Worker(leaves, WorkerCondition.IDLE, 0, task=leaves)], 1)[
+            0
+        ].id
+    )
 
     def replaced() -> bool:
         running = crew.running("reserved")

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from scaler.orchestrators.base import OrchestratorError, WorkerSeen
+from scaler.orchestrators.base import OrchestratorError
 from scaler.orchestrators.swarm.engine import DirectEngine, StaleVersionError
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.orchestrators.swarm.service_view import ServiceView
-from scaler.policy.observation import Fleet, Obstacle
+from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Target
 from tests.support.waiting import until
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
@@ -37,9 +37,12 @@ def swarm_of(crew: Crew) -> Swarm:
     return Swarm(crew.direct)
 
 
-def seen_by(crew: Crew, name: str, state: str = "idle") -> list[WorkerSeen]:
+def seen_by(crew: Crew, name: str, state: str = "idle") -> list[Worker]:
     tasks = crew.running(name)
-    return [WorkerSeen(task, state, float(n), task=task) for n, task in enumerate(sorted(tasks))]
+    return [
+        Worker(task, WorkerCondition(state), float(n), task=task)
+        for n, task in enumerate(sorted(tasks))
+    ]
 
 
 def changed_paths(before: Any, after: Any, path: str = "") -> list[str]:
@@ -223,8 +226,8 @@ def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(cr
     sick, well = crew.view("sick").slots
     swarm, one = swarm_of(crew), target("sick")
     told = [
-        WorkerSeen("a", "unhealthy", 0.0, task=sick.task, stuck=True),
-        WorkerSeen("b", "idle", 0.0, task=well.task),
+        Worker("a", WorkerCondition.UNHEALTHY, 0.0, task=sick.task, stuck=True),
+        Worker("b", WorkerCondition.IDLE, 0.0, task=well.task),
     ]
     fleet = swarm.fleet(one, told)
     assert (fleet.running, fleet.unhealthy) == (2, 1)

@@ -12,12 +12,12 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, model_validator
 
 from common.settings import Settings, load
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.orchestrators.base import Orchestrator, OrchestratorError
 from scaler.orchestrators.swarm.engine import DirectEngine, Engine, StaleVersionError
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.removal_order import choose, safe_to_lower
 from scaler.orchestrators.swarm.service_view import ServiceView, bounds_of, obstacle, offer_of
-from scaler.policy.observation import Fleet
+from scaler.policy.observation import Fleet, Worker, WorkerCondition
 from scaler.policy.target import MAX_REPLICAS, Target
 
 _ATTEMPTS = 5
@@ -70,22 +70,24 @@ class Swarm(Orchestrator):
         """Give the connection back."""
         self._engine.close()
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         """Count slots and tasks, and say what forbids a change or stands in the way."""
         seen = self._engine.view(target.service)
         states = {worker.task: worker.state for worker in workers}
         stuck = {worker.task for worker in workers if worker.stuck}
         kind, words = obstacle(seen.tasks, self._clock()) or (None, None)
         live = [slot for slot in seen.slots if not slot.dead]
-        said = [states.get(slot.task, "starting") for slot in live]
+        said = [states.get(slot.task, WorkerCondition.STARTING) for slot in live]
         self._draining[target.name] = frozenset(
-            slot.task for slot, state in zip(live, said, strict=True) if state == "draining"
+            slot.task
+            for slot, state in zip(live, said, strict=True)
+            if state is WorkerCondition.DRAINING
         )
-        asked = said.count("draining")
+        asked = said.count(WorkerCondition.DRAINING)
         return Fleet(
             replicas=seen.replicas,
             running=len(live) - asked,
-            starting=said.count("starting"),
+            starting=said.count(WorkerCondition.STARTING),
             draining=asked + sum(task.leaving for task in seen.tasks),
             dead=seen.dead,
             unhealthy=sum(slot.task in stuck for slot in live),
@@ -94,7 +96,7 @@ class Swarm(Orchestrator):
             obstacle=words,
             obstacle_kind=kind,
             pending=sum(
-                not slot.running and state != "draining"
+                not slot.running and state is not WorkerCondition.DRAINING
                 for slot, state in zip(live, said, strict=True)
             ),
             most=_bounds(seen)[1],
@@ -121,9 +123,7 @@ class Swarm(Orchestrator):
             return f"{seen.name}: replicas {seen.replicas} -> {wanted}"
         raise OrchestratorError(f"{target.service} is being changed by others all the time")
 
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         """Idle workers, longest idle first, on whose slots Swarm's order of removal will fall."""
         seen = self._engine.view(target.service)
         if seen.hold or not _consistent(seen):

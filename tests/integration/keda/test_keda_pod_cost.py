@@ -19,7 +19,7 @@ from scaler.external.pod_deletion_cost import (
     Pods,
     costs,
 )
-from scaler.orchestrators.base import WorkerSeen
+from scaler.policy.observation import Worker, WorkerCondition
 from tests.support.kubernetes_api import ApiServer
 from tests.support.waiting import until
 
@@ -46,8 +46,8 @@ def settings(api: ApiServer) -> PodDeletionCostSettings:
     )
 
 
-def worker(pod: str, state: str) -> WorkerSeen:
-    return WorkerSeen(id=pod, state=state, since=0.0, task=pod)
+def worker(pod: str, state: str) -> Worker:
+    return Worker(id=pod, state=WorkerCondition(state), since=0.0, task=pod)
 
 
 def test_costs_follow_the_workers_and_only_changes_are_written(api: ApiServer) -> None:

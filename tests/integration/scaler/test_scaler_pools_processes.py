@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.pooled import Pooled
 from scaler.orchestrators.process import Process, ProcessSettings
+from scaler.policy.observation import Worker, WorkerCondition
 from scaler.policy.target import Pool, Target
 from tests.support.waiting import until
 
@@ -59,7 +59,9 @@ def test_pools_of_processes_fill_and_empty_by_price(folder: Path) -> None:
     assert said == "started 2 workers of reserved; started 3 workers of spot"
     reserved, spot = pids(folder, "reserved"), pids(folder, "spot")
     assert (len(reserved), len(spot)) == (2, 3)
-    idle = [WorkerSeen(str(pid), "idle", 0.0, task=str(pid)) for pid in (*reserved, *spot)]
+    idle = [
+        Worker(str(pid), WorkerCondition.IDLE, 0.0, task=str(pid)) for pid in (*reserved, *spot)
+    ]
     assert pooled.fleet(TARGET, idle).running == 5
     leavers = pooled.victims(TARGET, idle, 4)
     assert {int(worker.task) for worker in leavers[:3]} == set(spot), "the dear ones first"

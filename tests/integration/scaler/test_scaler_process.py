@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from scaler.orchestrators.base import WorkerSeen
 from scaler.orchestrators.process import Process, ProcessSettings
-from scaler.policy.observation import Obstacle
+from scaler.policy.observation import Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Target
 from tests.support.waiting import until
 
@@ -55,8 +54,8 @@ def test_who_shows_itself_is_no_longer_starting_and_who_drains_does_not_count(
     process.scale_up(TARGET, 3)
     one, two, _ = pids(folder)
     workers = [
-        WorkerSeen("a", "idle", 0.0, task=str(one)),
-        WorkerSeen("b", "draining", 0.0, task=str(two)),
+        Worker("a", WorkerCondition.IDLE, 0.0, task=str(one)),
+        Worker("b", WorkerCondition.DRAINING, 0.0, task=str(two)),
     ]
     fleet = process.fleet(TARGET, workers)
     assert (fleet.running, fleet.starting, fleet.draining) == (2, 1, 1)
@@ -89,9 +88,9 @@ def test_the_longest_idle_of_ours_are_the_victims(folder: Path) -> None:
     process.scale_up(TARGET, 2)
     one, two = map(str, pids(folder))
     idle = [
-        WorkerSeen("a", "idle", 30.0, task=one),
-        WorkerSeen("b", "idle", 10.0, task=two),
-        WorkerSeen("another's", "idle", 5.0, task=str(os.getpid())),
+        Worker("a", WorkerCondition.IDLE, 30.0, task=one),
+        Worker("b", WorkerCondition.IDLE, 10.0, task=two),
+        Worker("another's", WorkerCondition.IDLE, 5.0, task=str(os.getpid())),
     ]
     assert [worker.id for worker in process.victims(TARGET, idle, 1)] == ["b"]
     assert [worker.id for worker in process.victims(TARGET, idle, 3)] == ["b", "a"]
@@ -107,8 +106,8 @@ def test_the_stuck_are_ended_as_a_supervisor_would_and_another_runs_in_their_pla
     until(lambda: all(log.read_bytes() for log in (folder / TARGET.name).glob("*.log")), "deaf")
     stuck, well = pids(folder)
     workers = [
-        WorkerSeen("a", "unhealthy", 0.0, task=str(stuck), stuck=True),
-        WorkerSeen("b", "unhealthy", 0.0, task=str(well)),
+        Worker("a", WorkerCondition.UNHEALTHY, 0.0, task=str(stuck), stuck=True),
+        Worker("b", WorkerCondition.UNHEALTHY, 0.0, task=str(well)),
     ]
     fleet = process.fleet(TARGET, workers)
     assert (fleet.running, fleet.unhealthy) == (2, 1)

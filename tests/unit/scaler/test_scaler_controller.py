@@ -13,9 +13,18 @@ from common.ledger import LedgerError
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.orchestrators.base import Orchestrator, OrchestratorError
 from scaler.policy.decision import Memory
-from scaler.policy.observation import Fleet, Known, Observation, Obstacle, Signal, Unknown
+from scaler.policy.observation import (
+    Fleet,
+    Known,
+    Observation,
+    Obstacle,
+    Signal,
+    Unknown,
+    Worker,
+    WorkerCondition,
+)
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Signals
@@ -60,14 +69,14 @@ class World(Signals, Orchestrator):
             fleet=None,
         )
 
-    def workers(self, target: Target) -> list[WorkerSeen] | None:
+    def workers(self, target: Target) -> list[Worker] | None:
         if self.blind:
             return None
-        return [WorkerSeen(name, state, 0.0) for name, state in self.states.items()]
+        return [Worker(name, WorkerCondition(state), 0.0) for name, state in self.states.items()]
 
     # Orchestrator
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         if self.fleet_error:
             raise OrchestratorError(self.fleet_error)
         states = list(self.states.values())
@@ -89,9 +98,7 @@ class World(Signals, Orchestrator):
             self.started += 1
         return f"{'urgently ' if urgent else ''}raised to {running}"
 
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         return idle[:count]
 
     def settle(self, target: Target) -> str | None:

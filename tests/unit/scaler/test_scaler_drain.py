@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scaler.loop.drain import UNANSWERED_AFTER_S, Drains
-from scaler.orchestrators.base import WorkerSeen
+from scaler.policy.observation import Worker, WorkerCondition
 
 
 class Ledger:
@@ -20,8 +20,8 @@ class Ledger:
         self.withdrawn.append(worker_id)
 
 
-def seen(name: str, state: str = "idle", since: float = 0.0) -> WorkerSeen:
-    return WorkerSeen(name, state, since)
+def seen(name: str, state: str = "idle", since: float = 0.0) -> Worker:
+    return Worker(name, WorkerCondition(state), since)
 
 
 def test_only_granted_requests_are_pending() -> None:

@@ -15,12 +15,21 @@ from prometheus_client import generate_latest
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
-from scaler.orchestrators.base import Orchestrator, OrchestratorError, WorkerSeen
+from scaler.orchestrators.base import Orchestrator, OrchestratorError
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.pooled import Pooled
 from scaler.policy.decision import Decision, Memory
 from scaler.policy.explain import explain
-from scaler.policy.observation import Fleet, Known, Observation, PoolFleet, Signal, Unknown
+from scaler.policy.observation import (
+    Fleet,
+    Known,
+    Observation,
+    PoolFleet,
+    Signal,
+    Unknown,
+    Worker,
+    WorkerCondition,
+)
 from scaler.policy.schedule import bounds
 from scaler.policy.target import Pool, Target
 from scaler.prometheus.client import Prometheus
@@ -82,9 +91,9 @@ class Services(Signals, Orchestrator):
             fleet=None,
         )
 
-    def workers(self, target: Target) -> list[WorkerSeen]:
+    def workers(self, target: Target) -> list[Worker]:
         return [
-            WorkerSeen(name, state, 0.0, task=name)
+            Worker(name, WorkerCondition(state), 0.0, task=name)
             for crew in self.states.values()
             for name, state in crew.items()
             if state != "pending"
@@ -92,7 +101,7 @@ class Services(Signals, Orchestrator):
 
     # Orchestrator
 
-    def fleet(self, target: Target, workers: Sequence[WorkerSeen]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
         states = list(self.states[target.service].values())
         running = len(states) - states.count("draining")
         return Fleet(
@@ -116,9 +125,7 @@ class Services(Signals, Orchestrator):
         self.place()
         return f"{'urgently ' if urgent else ''}{target.service}: {before} -> {running}"
 
-    def victims(
-        self, target: Target, idle: Sequence[WorkerSeen], count: int
-    ) -> Sequence[WorkerSeen]:
+    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         return [worker for worker in idle if worker.id in self.states[target.service]][:count]
 
     def settle(self, target: Target) -> str | None:
@@ -339,7 +346,7 @@ def test_a_target_without_pools_is_the_wrapped_ones(services: Services, pooled: 
 def test_a_dry_run_tells_pools_apart_by_the_workers_names() -> None:
     pooled = Pooled(DryRun())
     names = ["reserved.1.abc", "spot-2", "spot.3.x", "by-hand"]
-    workers = [WorkerSeen(name, "idle", 0.0) for name in names]
+    workers = [Worker(name, WorkerCondition.IDLE, 0.0) for name in names]
     fleet = pooled.fleet(TARGET, workers)
     assert fleet.running == 4
     assert [(pool.name, pool.running) for pool in fleet.pools] == [("reserved", 2), ("spot", 2)]

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from promql_parser import parse
 
-from scaler.policy.observation import Known, Signal, Unknown
+from exporter.fleet import STATES
+from scaler.policy.observation import Known, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
 from scaler.prometheus.signals import Signals, _combined, one_number, questions, stuck_query
@@ -83,6 +84,24 @@ def test_workers_told_of_by_two_exporters_count_once() -> None:
     answer = [Sample({**labels, "instance": name}, 123.0) for name in ("a", "b")]
     (worker,) = Signals(Canned(lambda _: answer)).workers(TARGET) or []
     assert (worker.id, worker.state, worker.since, worker.slot) == ("w1", "idle", 123.0, "3")
+
+
+def shown(*states: str) -> list[Worker]:
+    answer = [Sample({"worker": f"w{n}", "state": one}, 1.0) for n, one in enumerate(states)]
+    return (
+        Signals(Canned(lambda query: answer if "offset" not in query else [])).workers(TARGET) or []
+    )
+
+
+def test_every_state_that_the_exporter_shows_is_read_as_itself() -> None:
+    assert [worker.state for worker in shown(*STATES)] == list(STATES)
+
+
+@pytest.mark.parametrize("state", ["napping", "", "IDLE"])
+def test_a_state_that_is_not_known_is_never_idle(state: str) -> None:
+    (worker,) = shown(state)
+    assert worker.state is WorkerCondition.BUSY
+    assert not worker.stuck
 
 
 def test_an_operators_own_query_is_asked_as_it_is() -> None:
