@@ -265,7 +265,7 @@ class Controller:
             fleet = state.orchestrator.fleet(state.target, workers)
         except OrchestratorError as error:
             return Look(replace(seen.observation, fleet_error=str(error)), workers)
-        return Look(replace(seen.observation, fleet=fleet.state), workers, fleet)
+        return Look(replace(seen.observation, fleet=fleet.facts), workers, fleet)
 
     def _log_obstacle(self, state: _State, fleet: Fleet | None) -> None:
         """One line when something comes to stand in the way, and one when it has gone."""
@@ -280,11 +280,11 @@ class Controller:
             _log.warning("fleet obstacle", target=name, kind=kind, text=fleet.obstacle)
 
     def _apply(self, state: _State, look: Look, decision: Decision, now: float) -> Applied:
-        fleet, facts = look.fleet, look.observation.fleet
-        if fleet is None or facts is None:
+        fleet = look.fleet
+        if fleet is None:
             return Applied()
-        done = Applied(obstacle=facts.obstacle or "")
-        held = facts.hold is not None and not decision.urgent
+        done = Applied(obstacle=fleet.facts.obstacle or "")
+        held = fleet.facts.hold is not None and not decision.urgent
         if held or decision.limit is Limit.PAUSE:
             return done
         if not self._leads():
@@ -294,7 +294,7 @@ class Controller:
             taken_back = state.drains.review(look.workers, now)
             self.metrics.drains(name, taken_back=len(taken_back))
             done = replace(done, taken_back=tuple(taken_back))
-            done = self._resize(state, look, decision, done)
+            done = self._resize(state, (fleet, look.workers), decision, done)
             reconciled = fleet.reconcile()
             if reconciled:
                 done = replace(done, changes=(*done.changes, reconciled))
@@ -303,18 +303,22 @@ class Controller:
             done = replace(done, failure=str(error))
         return done
 
-    def _resize(self, state: _State, look: Look, decision: Decision, done: Applied) -> Applied:
-        fleet, facts = look.fleet, look.observation.fleet
-        assert fleet is not None  # noqa: S101 - _apply has looked
-        assert facts is not None  # noqa: S101 - it comes with the fleet
-        name, workers = state.target.name, look.workers
+    def _resize(
+        self,
+        state: _State,
+        seen: tuple[FleetHandle, Sequence[Worker]],
+        decision: Decision,
+        done: Applied,
+    ) -> Applied:
+        fleet, workers = seen
+        name, running = state.target.name, fleet.facts.running
         leaving = sorted(state.drains.pending(workers))
-        surplus = facts.running - len(leaving) - decision.replicas
+        surplus = running - len(leaving) - decision.replicas
         if surplus < 0:
             wanted_again = leaving[:-surplus]
             state.drains.withdraw(wanted_again)
             self.metrics.drains(name, taken_back=len(wanted_again))
-            if facts.running < decision.replicas:
+            if running < decision.replicas:
                 said = fleet.scale_up(decision.replicas, urgent=decision.urgent)
                 return replace(done, changes=(said,))
         elif surplus > 0 and decision.retire > 0:

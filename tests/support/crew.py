@@ -10,7 +10,7 @@ from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard
 from scaler.orchestrators.base import Orchestrator
-from scaler.policy.decision import Memory
+from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -22,7 +22,7 @@ from scaler.policy.observation import (
 )
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
-from scaler.prometheus.signals import Signals
+from scaler.prometheus.signals import Seen, Signals
 from scaler.web.page_data import Watch
 from scaler.web.status import Links, StatusBoard
 
@@ -55,7 +55,6 @@ class Crew(Signals, Orchestrator):
         return Observation(
             waiting=known(self.waiting.get(target.name, 0), "rabbitmq_queue_messages_ready"),
             in_flight=known(busy, "autoscaler_jobs_in_flight"),
-            busy=known(busy, "autoscaler_jobs_in_flight"),
             idle=known(states.count("idle"), "autoscaler_workers"),
             arrival_rate=unknown,
             burstiness=unknown,
@@ -63,6 +62,10 @@ class Crew(Signals, Orchestrator):
             startup=known(10.0, "queue:worker_startup_seconds:mean1h"),
             fleet=None,
         )
+
+    def look(self, target: Target) -> Seen:
+        workers = self.workers(target)
+        return Seen(self.observe(target), None if workers is None else tuple(workers))
 
     def workers(self, target: Target) -> list[Worker] | None:
         if self.blind:

@@ -17,8 +17,9 @@ from demo.processes import Part
 from demo.stack import answers
 from scaler.loop.restore import Recall
 from scaler.policy.decide import decide
-from scaler.policy.decision import Decision, Memory
+from scaler.policy.decision import Decision
 from scaler.policy.forecast import DAY, HOUR_S, Hours, forecast
+from scaler.policy.memory import Memory
 from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
 from scaler.policy.target import Fallback, Rule, Target
 from scaler.prometheus.client import Prometheus
@@ -102,7 +103,6 @@ class Story:
         return Observation(
             waiting=found["waiting"],
             in_flight=found["in_flight"],
-            busy=found["in_flight"],
             idle=found["idle"],
             arrival_rate=found["arrival_rate"],
             burstiness=found["burstiness"],

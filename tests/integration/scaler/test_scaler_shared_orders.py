@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from common.ledger import Ledger
 from demo.stack import Stack
 from scaler.loop.controller import Controller
 from scaler.loop.order_sync import LedgerBoard
-from scaler.policy.decision import Override, Pause
+from scaler.policy.orders import Order, OrderKind
 from scaler.policy.target import Target
 from tests.support.crew import Crew, controller_of
 
@@ -52,6 +53,11 @@ class Scaler:
         assert latest is not None
         return latest.decision.replicas, latest.decision.bound
 
+    def order(self, kind: OrderKind, reason: str, by: str, **more: Any) -> None:
+        self.controller.order(
+            NAME, Order(at=self.crew.now, order=kind, reason=reason, by=by, **more)
+        )
+
     def ordered(self) -> list[str]:
         return [each["order"] for each in self.controller.history.orders(NAME)]
 
@@ -75,11 +81,11 @@ def test_whichever_is_asked_both_obey(pair: tuple[Scaler, Scaler]) -> None:
     asked, other = pair
     # Nobody can keep two clocks alike.
     other.crew.now -= 90
-    asked.controller.override(NAME, Override(4, "a launch", asked.crew.now + 600), "somebody")
+    asked.order(OrderKind.OVERRIDE, "a launch", "somebody", until=asked.crew.now + 600, replicas=4)
     assert asked.decided() == other.decided() == (4, "override")
-    other.controller.pause(NAME, Pause("a look"), "somebody else")
+    other.order(OrderKind.PAUSE, "a look", "somebody else")
     assert asked.decided()[1] == other.decided()[1] == "pause"
-    asked.controller.resume(NAME, "seen enough", "somebody")
+    asked.order(OrderKind.RESUME, "seen enough", "somebody")
     assert other.decided()[1] == asked.decided()[1] == ""
     assert asked.ordered() == other.ordered() == ["resume", "pause", "override"]
     assert other.controller.history.orders(NAME)[0]["by"] == "somebody"
@@ -92,7 +98,7 @@ def test_what_is_ordered_without_the_ledger_holds_and_is_shared_later(
     redis = stack.parts["redis"]
     redis.stop()
     try:
-        asked.controller.pause(NAME, Pause("a deploy"), "somebody")
+        asked.order(OrderKind.PAUSE, "a deploy", "somebody")
         assert asked.decided()[1] == "pause"
         assert other.decided()[1] == ""
     finally:
@@ -106,7 +112,7 @@ def test_an_order_outlives_the_ledgers_loss_and_the_histories(
     stack: Stack, pair: tuple[Scaler, Scaler], tmp_path: Path
 ) -> None:
     asked, other = pair
-    asked.controller.pause(NAME, Pause("a deploy"), "somebody")
+    asked.order(OrderKind.PAUSE, "a deploy", "somebody")
     ledger = Ledger.connect(stack.redis_url)
     ledger._redis.flushall()
     ledger._redis.hset("autoscaler:orders", "someone-elses", "no JSON")

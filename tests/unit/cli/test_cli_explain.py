@@ -11,15 +11,28 @@ import pytest
 
 from scaler.loop.controller import Controller
 from scaler.policy import decide as policy
-from scaler.policy import orders
-from scaler.policy.decision import Decision, Memory, Override, Pause
-from scaler.policy.explain import explain
+from scaler.policy.decision import Decision
+from scaler.policy.explain import done as explained
+from scaler.policy.explain import explain, record
 from scaler.policy.forecast import Forecast, Hours
+from scaler.policy.memory import Memory, apply_order
 from scaler.policy.observation import Fleet, Known, Observation, Unknown
+from scaler.policy.orders import Order, OrderKind
+from scaler.policy.schedule import Bounds
 from scaler.policy.target import Fallback, Schedule, Target
 from tests.support.crew import START, Crew, controller_of
 
 NAME = "video-creator"
+# Of a record that has none: each of these has its own.
+NO_BOUNDS = Bounds(0, 0, "", "")
+LAUNCH = Order(
+    at=START,
+    order=OrderKind.OVERRIDE,
+    reason="a launch",
+    by="a test",
+    until=START + 60,
+    replicas=4,
+)
 Say = Callable[..., str]
 
 
@@ -46,11 +59,11 @@ def say(crew: Crew, tmp_path: Path) -> Iterator[Say]:
             crew.now += 1
             controller.cycle()
             latest = controller.latest(NAME)
-            if done and latest is not None and done in latest.applied:
+            if done and latest is not None and done in explained(latest.applied):
                 break
         assert latest is not None
-        record = json.loads(json.dumps(latest.decision.to_json()))
-        return explain(Decision.from_json(record), latest.applied, target)
+        kept = json.loads(json.dumps(record(latest.decision, latest.applied)))
+        return explain(Decision.from_json(kept, NO_BOUNDS), kept["applied"])
 
     yield run
     for controller in opened:
@@ -103,13 +116,14 @@ def test_fallback(crew: Crew, say: Say) -> None:
 
 def test_pause(crew: Crew, tmp_path: Path) -> None:
     controller = controller_of(crew, [Target()], tmp_path)
-    controller.pause(NAME, Pause("a deploy", None), "a test")
+    pause = Order(at=crew.now, order=OrderKind.PAUSE, reason="a deploy", by="a test")
+    controller.order(NAME, pause)
     crew.waiting[NAME] = 5
     crew.now += 1
     controller.cycle()
-    (record,) = controller.history.decisions(NAME, limit=1)
+    (kept,) = controller.history.decisions(NAME, limit=1)
     controller.history.close()
-    text = explain(Decision.from_json(record), record["applied"], Target())
+    text = explain(Decision.from_json(kept, NO_BOUNDS), kept["applied"])
     assert text.startswith("Held at 1 worker.")
     assert "Scaling is paused: a deploy. Nothing is changed until it is resumed" in text
 
@@ -126,7 +140,7 @@ def test_forecast() -> None:
     outlook = Forecast(int(START // 3600), expected=6.0, error=1.0, naive_error=9.0)
     memory = replace(Memory(at=START, target=1, outlook=outlook), hours=Hours().add(START, 0.0))
     decision, _ = policy.decide(_seen(1, 0, Fleet(1, 1)), memory, target, START + 1)
-    text = explain(decision, "", target)
+    text = explain(decision, "")
     assert "6 workers wanted where 1 ran." in text
     assert "the forecast from the same hour of earlier days asks for at least 6" in text
 
@@ -166,13 +180,29 @@ def test_start_failures(crew: Crew, say: Say) -> None:
 
 def test_override(crew: Crew) -> None:
     target = Target()
-    order = Override(4, "a launch", START + 60)
-    memory = orders.override(Memory(), order)
     decision, _ = policy.decide(
-        _seen(0, 0, Fleet(4, 4)), memory, orders.overridden(target, order), START
+        _seen(0, 0, Fleet(4, 4)), apply_order(Memory(), LAUNCH), target, START
     )
-    text = explain(orders.attributed(decision, order), "", target)
+    text = explain(decision, "")
     assert "A person ordered this number (override to 4: a launch)." in text
+
+
+def test_override_within_a_cooldown() -> None:
+    """What the order replaces is not named beside it."""
+    target = Target(cooldown_period=60)
+    memory = apply_order(Memory(at=START - 1, target=4, changed_at=START - 1), LAUNCH)
+    decision, _ = policy.decide(_seen(9, 0, Fleet(4, 4)), memory, target, START)
+    assert decision.bound == "override"
+    assert "A person ordered this number (override to 4: a launch)." in explain(decision, "")
+
+
+def test_the_past_is_explained_with_the_bounds_of_its_day() -> None:
+    decision, _ = policy.decide(_seen(30, 0, Fleet(1, 1)), Memory(), Target(max_workers=7), START)
+    kept = json.loads(json.dumps(decision.to_json()))
+    later = Bounds(1, 50, "", "")
+    assert "max_workers is 7" in explain(Decision.from_json(kept, later), "")
+    del kept["bounds"]
+    assert "max_workers is 50" in explain(Decision.from_json(kept, later), "")
 
 
 def _seen(waiting: float, in_flight: float, fleet: Fleet) -> Observation:
@@ -180,7 +210,6 @@ def _seen(waiting: float, in_flight: float, fleet: Fleet) -> Observation:
     return Observation(
         waiting=Known(waiting, 0, "q"),
         in_flight=Known(in_flight, 0, "q"),
-        busy=Known(in_flight, 0, "q"),
         idle=Known(0, 0, "q"),
         arrival_rate=unknown,
         burstiness=unknown,

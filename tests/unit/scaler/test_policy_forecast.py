@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.policy.decide import decide
-from scaler.policy.decision import Memory
+from scaler.policy.explain import reason
 from scaler.policy.forecast import DAY, HOUR_S, Hours, expect, forecast
+from scaler.policy.memory import Memory
 from scaler.policy.observation import Fleet, Known, Observation, Unknown
 from scaler.policy.target import Target
 
@@ -73,7 +74,6 @@ def decided(target: Target, load: list[float]) -> list[tuple[int, str]]:
         seen = Observation(
             waiting=known(0.0),
             in_flight=known(demand),
-            busy=known(demand),
             idle=known(0.0),
             arrival_rate=unknown,
             burstiness=unknown,
@@ -82,7 +82,7 @@ def decided(target: Target, load: list[float]) -> list[tuple[int, str]]:
             fleet=Fleet(int(demand), int(demand)),
         )
         decision, memory = decide(seen, memory, target, now)
-        made.append((decision.replicas, decision.reason))
+        made.append((decision.replicas, reason(decision)))
     return made
 
 

@@ -10,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from scaler.policy.decide import decide, rebuild, remember
-from scaler.policy.decision import Decision, Memory
+from scaler.policy.decide import decide
+from scaler.policy.decision import Decision
+from scaler.policy.explain import reason
+from scaler.policy.memory import Memory
 from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
+from scaler.policy.remember import rebuild, remember
+from scaler.policy.schedule import Bounds
 from scaler.policy.target import Priority, Rule, Target
 
 COUNTS = st.integers(0, 40)
@@ -67,7 +71,6 @@ def observations(draw: st.DrawFn, blind: bool | None = None, troubled: bool = Fa
     return Observation(
         waiting=waiting,
         in_flight=in_flight,
-        busy=in_flight,
         idle=known(idle) if in_flight is not UNKNOWN else UNKNOWN,
         arrival_rate=draw(optional),
         burstiness=draw(optional),
@@ -134,8 +137,9 @@ class Decisions(RuleBasedStateMachine):
                 assert 0 <= decision.retire <= seen.idle.value
             if decision.retire:
                 assert seen.fleet.running - decision.retire >= decision.replicas
-        assert Decision.from_json(json.loads(json.dumps(decision.to_json()))) == decision
-        assert decision.reason
+        other = Bounds(0, 0, "", "")
+        assert Decision.from_json(json.loads(json.dumps(decision.to_json())), other) == decision
+        assert reason(decision)
 
 
 Decisions.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -14,7 +14,7 @@ from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.orchestrators.base import Orchestrator, OrchestratorError
-from scaler.policy.decision import Memory
+from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -27,7 +27,7 @@ from scaler.policy.observation import (
 )
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus
-from scaler.prometheus.signals import Signals
+from scaler.prometheus.signals import Seen, Signals
 
 
 class World(Signals, Orchestrator):
@@ -60,7 +60,6 @@ class World(Signals, Orchestrator):
         return Observation(
             waiting=known(self.waiting),
             in_flight=known(busy),
-            busy=known(busy),
             idle=known(list(self.states.values()).count("idle")),
             arrival_rate=unknown,
             burstiness=unknown,
@@ -68,6 +67,10 @@ class World(Signals, Orchestrator):
             startup=known(10.0),
             fleet=None,
         )
+
+    def look(self, target: Target) -> Seen:
+        workers = self.workers(target)
+        return Seen(self.observe(target), None if workers is None else tuple(workers))
 
     def workers(self, target: Target) -> list[Worker] | None:
         if self.blind:

@@ -18,8 +18,9 @@ from scaler.loop.metrics import ScalerMetrics
 from scaler.orchestrators.base import Orchestrator, OrchestratorError
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.pooled import Pooled
-from scaler.policy.decision import Decision, Memory
+from scaler.policy.decision import Decision
 from scaler.policy.explain import explain
+from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -33,7 +34,7 @@ from scaler.policy.observation import (
 from scaler.policy.schedule import bounds
 from scaler.policy.target import Pool, Target
 from scaler.prometheus.client import Prometheus
-from scaler.prometheus.signals import Signals
+from scaler.prometheus.signals import Seen, Signals
 
 RESERVED = Pool(service="reserved", price=0.2, max_workers=4)
 SPOT = Pool(service="spot", price=0.5, max_workers=6, pending_after=30)
@@ -82,7 +83,6 @@ class Services(Signals, Orchestrator):
         return Observation(
             waiting=known(self.waiting),
             in_flight=known(busy),
-            busy=known(busy),
             idle=known(states.count("idle")),
             arrival_rate=unknown,
             burstiness=unknown,
@@ -90,6 +90,10 @@ class Services(Signals, Orchestrator):
             startup=known(10.0),
             fleet=None,
         )
+
+    def look(self, target: Target) -> Seen:
+        workers = self.workers(target)
+        return Seen(self.observe(target), None if workers is None else tuple(workers))
 
     def workers(self, target: Target) -> list[Worker]:
         return [
@@ -392,14 +396,15 @@ def test_the_loop_spills_over_gives_back_the_dear_and_says_so(
     assert "4 in reserved (full), 3 in spot" in said
     latest = controller.latest("video-creator")
     assert latest is not None
-    assert "4 in reserved (full), 3 in spot." in explain(latest.decision, "", TARGET)
-    assert Decision.from_json(json.loads(json.dumps(latest.decision.to_json()))) == latest.decision
+    assert "4 in reserved (full), 3 in spot." in explain(latest.decision, "")
+    kept = json.loads(json.dumps(latest.decision.to_json()))
+    assert Decision.from_json(kept, bounds(TARGET, 0.0)) == latest.decision
     metrics = generate_latest(controller.metrics.registry).decode()
     line = 'autoscaler_pool_replicas{pool="spot",state="running",target="video-creator"} 3.0'
     assert line in metrics
     fleet = Fleet(4, 4, pools=(PoolFleet("reserved", 4),))
     less = replace(latest.decision, observation=replace(services.observe(TARGET), fleet=fleet))
-    controller.metrics.decided(less, bounds(TARGET, services.now), TARGET.queue)
+    controller.metrics.decided(less, TARGET.queue)
     metrics = generate_latest(controller.metrics.registry).decode()
     assert 'pool="reserved"' in metrics
     assert 'pool="spot"' not in metrics, "a pool that is gone is not told of"

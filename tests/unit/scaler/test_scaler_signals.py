@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from promql_parser import parse
@@ -12,7 +12,14 @@ from exporter.fleet import STATES
 from scaler.policy.observation import Known, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
-from scaler.prometheus.signals import Signals, _combined, one_number, questions, stuck_query
+from scaler.prometheus.signals import (
+    Signals,
+    _combined,
+    one_number,
+    questions,
+    stuck_query,
+    workers_query,
+)
 
 TARGET = Target(queue='odd "queue"\\')
 
@@ -33,7 +40,20 @@ def named(**values: float) -> list[Sample]:
 
 
 def observe(samples: list[Sample]) -> Signal:
-    return Signals(Canned(lambda _: samples)).observe(TARGET).waiting
+    return Signals(Canned(lambda _: samples)).look(TARGET).observation.waiting
+
+
+def told(labels: dict[str, str], since: float) -> list[Sample]:
+    """One exporter's two samples of a worker."""
+    known = {name: value for name, value in labels.items() if name in ("worker", "instance")}
+    return [
+        Sample({**labels, "signal": "worker"}, 1.0),
+        Sample({**known, "signal": "worker:since"}, since),
+    ]
+
+
+def looked(answer: list[Sample]) -> Sequence[Worker]:
+    return Signals(Canned(lambda _: answer)).look(TARGET).workers or ()
 
 
 def test_every_query_is_sound_promql() -> None:
@@ -42,6 +62,7 @@ def test_every_query_is_sound_promql() -> None:
         parse(question.query)
     parse(_combined(asked))
     parse(stuck_query(TARGET))
+    parse(workers_query(TARGET))
 
 
 def test_a_fresh_number_is_known_with_its_age_and_query() -> None:
@@ -73,24 +94,30 @@ def test_a_prometheus_that_is_away_makes_all_unknown_and_forgets_no_worker() -> 
         raise PrometheusError("Prometheus at http://p is not reachable")
 
     signals = Signals(Canned(refuse))
-    observation = signals.observe(TARGET)
+    observation, workers = signals.look(TARGET)
     assert isinstance(observation.waiting, Unknown)
     assert "not reachable" in observation.waiting.reason
-    assert signals.workers(TARGET) is None
+    assert workers is None
 
 
 def test_workers_told_of_by_two_exporters_count_once() -> None:
     labels = {"worker": "w1", "state": "idle", "node": "n1", "task": "t1", "slot": "3"}
-    answer = [Sample({**labels, "instance": name}, 123.0) for name in ("a", "b")]
-    (worker,) = Signals(Canned(lambda _: answer)).workers(TARGET) or []
+    answer = [each for name in ("a", "b") for each in told({**labels, "instance": name}, 123.0)]
+    (worker,) = looked(answer)
     assert (worker.id, worker.state, worker.since, worker.slot) == ("w1", "idle", 123.0, "3")
 
 
-def shown(*states: str) -> list[Worker]:
-    answer = [Sample({"worker": f"w{n}", "state": one}, 1.0) for n, one in enumerate(states)]
-    return (
-        Signals(Canned(lambda query: answer if "offset" not in query else [])).workers(TARGET) or []
-    )
+def test_of_two_exporters_the_newer_state_holds() -> None:
+    busy = {"worker": "w1", "state": "busy", "instance": "a"}
+    idle = {"worker": "w1", "state": "idle", "instance": "b"}
+    for answer in (told(busy, 20.0) + told(idle, 10.0), told(idle, 10.0) + told(busy, 20.0)):
+        (worker,) = looked(answer)
+        assert worker.state is WorkerCondition.BUSY
+
+
+def shown(*states: str) -> Sequence[Worker]:
+    pairs = [told({"worker": f"w{n}", "state": one}, 1.0) for n, one in enumerate(states)]
+    return looked([sample for pair in pairs for sample in pair])
 
 
 def test_every_state_that_the_exporter_shows_is_read_as_itself() -> None:
@@ -107,7 +134,7 @@ def test_a_state_that_is_not_known_is_never_idle(state: str) -> None:
 def test_an_operators_own_query_is_asked_as_it_is() -> None:
     target = Target(policy="raw", query="sum(my_load)")  # type: ignore[arg-type]
     answers = {"sum(my_load)": [Sample({}, 12.0)]}
-    observation = Signals(Canned(lambda query: answers.get(query, []))).observe(target)
+    observation = Signals(Canned(lambda query: answers.get(query, []))).look(target).observation
     assert dict(observation.extra)["query"] == Known(12.0, 0.0, "sum(my_load)")
 
 
@@ -117,16 +144,12 @@ def test_one_number_wants_exactly_one() -> None:
 
 
 def test_only_an_unhealthy_worker_is_stuck_and_only_if_prometheus_says_so() -> None:
-    def workers(*stuck: str, away: bool = False) -> dict[str, bool]:
-        def answer(query: str) -> list[Sample]:
-            if query != stuck_query(TARGET):
-                states = {"a": "unhealthy", "b": "unhealthy", "c": "idle"}
-                return [Sample({"worker": w, "state": state}, 1.0) for w, state in states.items()]
-            if away:
-                raise PrometheusError("away")
-            return [Sample({"worker": name}, 1.0) for name in stuck]
-
-        return {w.id: w.stuck for w in Signals(Canned(answer)).workers(TARGET) or []}
+    def workers(*stuck: str) -> dict[str, bool]:
+        states = {"a": "unhealthy", "b": "unhealthy", "c": "idle"}
+        pairs = [told({"worker": w, "state": state}, 1.0) for w, state in states.items()]
+        answer = [sample for pair in pairs for sample in pair]
+        answer += [Sample({"worker": name, "signal": "worker:stuck"}, 1.0) for name in stuck]
+        return {worker.id: worker.stuck for worker in looked(answer)}
 
     assert workers("a", "c", "gone") == {"a": True, "b": False, "c": False}
-    assert workers("a", away=True) == {"a": False, "b": False, "c": False}
+    assert workers() == {"a": False, "b": False, "c": False}

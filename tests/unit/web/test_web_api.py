@@ -11,7 +11,7 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from scaler.loop.controller import Controller
-from scaler.policy.decision import Memory
+from scaler.policy.memory import Memory
 from scaler.policy.observation import Known
 from scaler.policy.schedule import Bounds
 from scaler.policy.target import Target
@@ -161,8 +161,8 @@ def test_orders_outlive_a_restart(client: TestClient, controller: Controller, cr
     kept = controller.history.memory("video-creator")
     assert kept is not None
     memory = Memory.from_json(json.loads(json.dumps(kept[1])))
-    assert memory.override is not None
-    assert memory.override.replicas == 3
+    assert memory.order is not None
+    assert memory.order.replicas == 3
 
 
 def test_blindness_is_told_with_its_begin(
