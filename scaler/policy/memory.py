@@ -34,6 +34,14 @@ def _windows(_: Target) -> float:
     return _WINDOWS_S
 
 
+def _cooldown(target: Target) -> float:
+    return target.gates.cooldown_s or 0.0
+
+
+def _fallback_after(target: Target) -> float:
+    return target.fallback_after
+
+
 class Remembered(NamedTuple):
     """How a field of the memory outlives a restart."""
 
@@ -52,6 +60,10 @@ def _hours(content: Mapping[str, Any]) -> Hours:
     return Hours(**{**content, "means": tuple(content["means"])})
 
 
+def _outlook(content: Mapping[str, Any]) -> Forecast:
+    return Forecast(**content)
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one target's next decision needs of the past."""
@@ -62,13 +74,9 @@ class Memory:
     """Its number, without those run in place of unhealthy ones."""
     replaced: Annotated[int, Remembered(Survival.KEPT)] = 0
     """How many of those it had: counted anew by the next decision that is not held."""
-    changed_at: Annotated[
-        float | None, Remembered(Survival.DECIDED, lambda target: target.gates.cooldown_s or 0.0)
-    ] = None
+    changed_at: Annotated[float | None, Remembered(Survival.DECIDED, _cooldown)] = None
     """When that number last changed."""
-    known_at: Annotated[
-        float | None, Remembered(Survival.SEEN, lambda target: target.fallback_after)
-    ] = None
+    known_at: Annotated[float | None, Remembered(Survival.SEEN, _fallback_after)] = None
     """When everything that a decision needs was last known."""
     busy: Annotated[int, Remembered(Survival.SEEN)] = 0
     """Busy workers when last known."""
@@ -91,9 +99,7 @@ class Memory:
     """The same of its negative."""
     hours: Annotated[Hours, Remembered(Survival.SEEN, read=_hours)] = field(default_factory=Hours)
     """Demand by the hour: read as hours, since they go back for days."""
-    outlook: Annotated[
-        Forecast | None, Remembered(Survival.SEEN, read=lambda content: Forecast(**content))
-    ] = None
+    outlook: Annotated[Forecast | None, Remembered(Survival.SEEN, read=_outlook)] = None
     """The forecast for the present hour, out of `hours`."""
     order: Annotated[Order | None, Remembered(Survival.KEPT)] = None
     """The pause or override that was ordered last; the ledger has it too."""

@@ -140,7 +140,7 @@ def test_unknown_holds_and_says_why(name: str) -> None:
 
 
 def test_the_first_decision_without_signals_keeps_the_fleet() -> None:
-    (decision,) = follow(Target(), (0, seen(0, 4, waiting=GONE, in_flight=GONE, busy=GONE)))
+    (decision,) = follow(Target(), (0, seen(0, 4, waiting=GONE, in_flight=GONE)))
     assert (decision.replicas, decision.action) == (4, "hold")
 
 
