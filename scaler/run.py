@@ -30,7 +30,7 @@ from scaler.loop.history import History
 from scaler.loop.lease import Leader
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import LedgerBoard
-from scaler.loop.restore import Recall
+from scaler.loop.restore import Restore
 from scaler.orchestrators import create
 from scaler.orchestrators.base import Orchestrator
 from scaler.orchestrators.pooled import Pooled
@@ -40,7 +40,7 @@ from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Signals
 from scaler.web.access import Access
 from scaler.web.app import create_app
-from scaler.web.page_data import Watch
+from scaler.web.page_data import PageData
 from scaler.web.settings import WebSettings
 from scaler.web.status import Links, StatusBoard
 from scaler.web.web_server import WebServer
@@ -152,7 +152,7 @@ def _controller(
         discover=discovery,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
-        recall=Recall(prometheus, interval_s=config.scaling.metrics_collection_interval),
+        recall=Restore(prometheus, interval_s=config.scaling.metrics_collection_interval),
     )
 
 
@@ -173,11 +173,11 @@ def _reloader(
     return reloader
 
 
-def _watch(config: ScalerConfig, stack: ExitStack) -> Watch:
+def _watch(config: ScalerConfig, stack: ExitStack) -> PageData:
     # A client of its own: pages are asked for on other threads than the loop's.
     prometheus = Prometheus(config.program.prometheus_url)
     stack.callback(prometheus.close)
-    return Watch(prometheus, config.program.dashboard_refresh_interval, time.time)
+    return PageData(prometheus, config.program.dashboard_refresh_interval, time.time)
 
 
 def _links(config: ScalerConfig, web: WebSettings) -> Links:

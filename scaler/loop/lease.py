@@ -1,4 +1,4 @@
-"""One of several scalers acts; the others look on, answer KEDA and show pages."""
+"""One of several scalers leads and acts; the others stand by, answer KEDA and show pages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Leader:
             _log.warning("lease not renewed", reason=str(error))
             return
         if token != self._token:
-            _log.info("leads" if token else "looks on", token=token)
+            _log.info("became leader" if token else "standby", token=token)
         self._token = token
         self._until = now + TTL_S - 1.0 if token else float("-inf")
 

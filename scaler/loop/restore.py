@@ -14,12 +14,12 @@ from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, quoted
 from scaler.prometheus.signals import Signals
 
-_log = get("recall")
+_log = get("restore")
 # Prometheus gives at most 11,000 points an answer.
 _MOST_POINTS = 10_000
 
 
-class Recall:
+class Restore:
     """Rebuilds memories at the start of the scaler."""
 
     def __init__(self, prometheus: Prometheus, *, interval_s: float = 1.0) -> None:

@@ -1,4 +1,4 @@
-"""The other two rules an operator can choose: the plan's own, and a bare query."""
+"""The other two rules an operator can choose: thresholds (`policy: plan`), and a bare query."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def thresholds_want(observation: Observation, active: int, max_workers: int) -> 
     """
     waiting = observation.waiting
     if not isinstance(waiting, Known):
-        raise ValueError("the plan's rule needs the number of waiting jobs")
+        raise ValueError("the threshold rule needs the number of waiting jobs")
     depth = int(waiting.value)
     if depth == 0:
         return max(1, min(active, 2))

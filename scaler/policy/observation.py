@@ -106,7 +106,7 @@ class Fleet:
     replicas: int
     """What it was last asked for: its replica count, dead slots included."""
     running: int
-    """Workers that exist, or are being started, and are not told to go."""
+    """Workers that exist, or are being started, and are not leaving."""
     starting: int = 0
     """Those of `running` that do not consume yet."""
     draining: int = 0

@@ -20,7 +20,7 @@ _UNHEALTHY = WorkerCondition.UNHEALTHY
 # Names of what is asked of workers, beside the signals'.
 _STATE, _SINCE, _STUCK = "worker", "worker:since", "worker:stuck"
 # Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
-# makes progress that has begun or come on within so long.
+# makes progress that has begun or moved within so long.
 _UNHEALTHY_FOR = "30s"
 _PROGRESS_WITHIN = "1m"
 

@@ -62,7 +62,7 @@ class TargetStatus(BaseModel):
 
 
 class WorkerHealth(BaseModel):
-    """One worker as Prometheus last told of it."""
+    """One worker as last seen in Prometheus."""
 
     id: str
     state: str

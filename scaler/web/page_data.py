@@ -53,7 +53,7 @@ class Series:
     values: Mapping[str, list[float | None]]
 
 
-class Watch:
+class PageData:
     """Safe for use from several threads. What cannot be asked now is as it last was."""
 
     def __init__(

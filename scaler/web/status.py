@@ -29,7 +29,7 @@ from scaler.web.models import (
     TargetStatus,
     WorkerHealth,
 )
-from scaler.web.page_data import RANGES, Extras, Watch
+from scaler.web.page_data import RANGES, Extras, PageData
 from scaler.web.verdict import verdict
 
 _SHOWN_DECISIONS = 50
@@ -56,7 +56,7 @@ class StatusBoard:
     def __init__(
         self,
         controller: Controller,
-        watch: Watch,
+        watch: PageData,
         links: Links,
         *,
         config_problem: Callable[[], str | None] = lambda: None,

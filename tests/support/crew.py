@@ -23,7 +23,7 @@ from scaler.policy.observation import (
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
 from scaler.prometheus.signals import Seen, Signals
-from scaler.web.page_data import Watch
+from scaler.web.page_data import PageData
 from scaler.web.status import Links, StatusBoard
 
 START = 1_700_000_000.0
@@ -173,6 +173,6 @@ def controller_of(
 
 def board_of(crew: Crew, controller: Controller, refresh_s: float = 5.0) -> StatusBoard:
     """The status board over it."""
-    watch = Watch(KnownPrometheus(crew), refresh_s, lambda: crew.now)
+    watch = PageData(KnownPrometheus(crew), refresh_s, lambda: crew.now)
     links = Links("http://prometheus:9090", "http://grafana:3000")
     return StatusBoard(controller, watch, links, clock=lambda: crew.now)

@@ -77,7 +77,7 @@ def pair(stack: Stack, tmp_path: Path) -> Iterator[tuple[Scaler, Scaler]]:
         each.close()
 
 
-def test_whichever_is_asked_both_obey(pair: tuple[Scaler, Scaler]) -> None:
+def test_an_order_holds_at_both_whichever_was_asked(pair: tuple[Scaler, Scaler]) -> None:
     asked, other = pair
     # Nobody can keep two clocks alike.
     other.crew.now -= 90

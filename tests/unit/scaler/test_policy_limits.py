@@ -47,7 +47,8 @@ def seen(waiting: float | None, in_flight: float, hold: str | None = None) -> Ob
 
 
 def always(**bounds: int) -> dict[str, object]:
-    return {"schedules": (Schedule(name="day", start="* * * * *", end="0 0 1 1 *", **bounds),)}
+    day = {"name": "day", "start": "* * * * *", "end": "0 0 1 1 *", **bounds}
+    return {"schedules": (Schedule.model_validate(day),)}
 
 
 @dataclass(frozen=True)

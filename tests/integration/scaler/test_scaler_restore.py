@@ -15,7 +15,7 @@ import pytest
 from demo.ports import free_ports
 from demo.processes import Part
 from demo.stack import answers
-from scaler.loop.restore import Recall
+from scaler.loop.restore import Restore
 from scaler.policy.decide import decide
 from scaler.policy.decision import Decision
 from scaler.policy.forecast import DAY, HOUR_S, Hours, forecast
@@ -250,7 +250,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def test_a_restart_without_history_changes_no_decision(
     prometheus: Prometheus, story: Story
 ) -> None:
-    run, recall = unbroken(story.name), Recall(prometheus)
+    run, recall = unbroken(story.name), Restore(prometheus)
     for restart in story.restarts:
         memory = recall(story.target, None, float(BEGIN + restart))
         for second in range(restart, min(restart + 150, LENGTH_S)):
@@ -264,7 +264,7 @@ def test_a_kept_memory_is_completed(prometheus: Prometheus, story: Story) -> Non
     """The scaler stood still; what came to pass since is in Prometheus alone."""
     run = unbroken(story.name)
     for kept, restart in ((200, 203), (300, 900)):
-        memory = Recall(prometheus)(story.target, run.memories[kept], float(BEGIN + restart))
+        memory = Restore(prometheus)(story.target, run.memories[kept], float(BEGIN + restart))
         decision, _ = decide(run.seen[restart], memory, story.target, float(BEGIN + restart))
         assert decision == run.decisions[restart], f"kept at {kept}, restarted at {restart}"
 
@@ -292,7 +292,7 @@ def test_the_hours_of_the_forecast_are_there_again(prometheus: Prometheus) -> No
     expected = forecast(hours, present)
     assert expected.trusted
 
-    memory = Recall(prometheus)(target, None, float(BEGIN))
+    memory = Restore(prometheus)(target, None, float(BEGIN))
     assert memory.outlook is not None
     assert memory.outlook.trusted
     assert memory.outlook.expected == pytest.approx(expected.expected)
@@ -307,7 +307,7 @@ def test_hours_that_prometheus_has_forgotten_come_from_what_was_kept(
     present = BEGIN // HOUR_S
     means = tuple(float(hour) for hour in range(present - HOURS - 3, present - HOURS + 5))
     kept = Memory(at=float(BEGIN - 9 * 86_400), hours=Hours(present - HOURS + 4, means))
-    hours = Recall(prometheus)(target, kept, float(BEGIN)).hours
+    hours = Restore(prometheus)(target, kept, float(BEGIN)).hours
     assert hours.last == present - 1
     assert hours.mean(present - HOURS) == pytest.approx(hourly(present - HOURS))
 
@@ -316,9 +316,9 @@ def test_nobody_is_asked_without_prometheus() -> None:
     """A silent Prometheus costs the windows, not the memory."""
     kept = replace(Memory(), at=float(BEGIN), target=7)
     nowhere = Prometheus("http://127.0.0.1:9")
-    assert Recall(nowhere)(Target(), kept, float(BEGIN + 5)) == kept
-    assert Recall(nowhere)(Target(forecast=True), None, float(BEGIN)) == Memory()
+    assert Restore(nowhere)(Target(), kept, float(BEGIN + 5)) == kept
+    assert Restore(nowhere)(Target(forecast=True), None, float(BEGIN)) == Memory()
 
 
 def test_a_queue_that_was_never_seen_has_no_past(prometheus: Prometheus) -> None:
-    assert Recall(prometheus)(Target(queue="another"), None, float(BEGIN + 900)) == Memory()
+    assert Restore(prometheus)(Target(queue="another"), None, float(BEGIN + 900)) == Memory()
