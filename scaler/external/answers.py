@@ -37,8 +37,6 @@ def of_target(trigger: Trigger, decisions: Decisions, *, now: float, max_age_s: 
     decided = decisions.latest(name)
     if decided is None:
         raise UnknownValueError(f"nothing is decided for {name} yet")
-    if not decided.known:
-        raise UnknownValueError(decided.reason)
     age = max(0.0, now - decided.at)
     if age > max_age_s:
         raise UnknownValueError(
