@@ -19,13 +19,21 @@ from pydantic import Field
 
 from common.errors import ConfigError
 from common.logs import get
+from common.records import WorkerState
 from common.settings import Settings
 from scaler.orchestrators.base import WorkerSeen
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
 # Pods without the annotation, such as those of other programs, count as 0.
 BUSY, IDLE = 1_000, 0
-_COSTS = {"busy": BUSY, "draining": BUSY, "idle": IDLE, "starting": IDLE, "unhealthy": IDLE}
+# A worker in a state that is not here may have a job.
+_COSTS: Mapping[str, int] = {
+    WorkerState.STARTING: IDLE,
+    WorkerState.IDLE: IDLE,
+    WorkerState.BUSY: BUSY,
+    WorkerState.DRAINING: BUSY,
+    "unhealthy": IDLE,
+}
 _TIMEOUT_S = 5.0
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _log = get("pod-deletion-cost")
