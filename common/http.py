@@ -12,7 +12,6 @@ import hmac
 import json
 import re
 import secrets
-import socket
 import ssl
 import sys
 import threading
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import bcrypt
@@ -35,7 +34,6 @@ from common.settings import Settings
 
 _REQUEST_TIMEOUT_S = 15.0
 _BCRYPT = re.compile(r"[^:]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
-_log = get("http")
 
 
 class HttpSettings(Settings):
@@ -116,54 +114,66 @@ def metrics(registry: CollectorRegistry) -> Handler:
     return handle
 
 
-class Server:
-    """An HTTP server in threads of its own. Use as a context manager or start() and stop()."""
+class ThreadedServer(ThreadingHTTPServer):
+    """Gives each connection a thread. Use as a context manager or start() and stop()."""
 
-    def __init__(self, settings: HttpSettings, routes: Routes, *, name: str) -> None:
-        """Binds at once, so that `port` is known; raises ConfigError when it can't."""
-        self._name = name
-        handler = _handler_class(dict(routes), Guard(settings))
+    daemon_threads = True
+    request_queue_size = 128
+    log = get("http")
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        handler: type[ConnectionHandler],
+        *,
+        name: str,
+        max_connections: int = sys.maxsize,
+    ) -> None:
+        """Binds at once, so that `port` is known; raises ConfigError when it can't.
+
+        While `max_connections` are open, a further one is closed unanswered.
+        """
+        self._context = _tls_context(settings)
+        self._free = threading.Semaphore(max_connections)
         try:
-            self._server = _TlsServer(
-                (settings.http_host, settings.http_port), handler, _tls_context(settings)
-            )
+            super().__init__((settings.http_host, settings.http_port), handler)
         except OSError as error:
             where = f"{settings.http_host}:{settings.http_port}"
             raise ConfigError("HTTP_PORT", where, f"a free port ({error.strerror})") from error
-        self.port: int = self._server.server_address[1]
+        self.port: int = self.server_address[1]
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.2,), name=f"http-{name}", daemon=True
+            target=self.serve_forever, args=(0.2,), name=f"http-{name}", daemon=True
         )
 
-    def start(self) -> Server:
+    def start(self) -> Self:
         """Serve from now on."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
         """Stop serving and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
+        self.shutdown()
+        self.server_close()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Close a connection beyond the most that may be open."""
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
 
-class _TlsServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(
-        self,
-        address: tuple[str, int],
-        handler: type[BaseHTTPRequestHandler],
-        context: ssl.SSLContext | None,
-    ) -> None:
-        self._context = context
-        super().__init__(address, handler)
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own; frees the place afterwards."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Runs in the request's thread: the handshake may take its time here."""
@@ -178,8 +188,81 @@ class _TlsServer(ThreadingHTTPServer):
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - inherited
         """A client that went away in mid-answer is no news; anything else is."""
         error = sys.exc_info()[1]
-        if not isinstance(error, (ConnectionError, TimeoutError, socket.timeout)):
-            _log.error("request failed", error=repr(error))
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            self.log.error("request failed", error=repr(error))
+
+
+class ConnectionHandler(BaseHTTPRequestHandler):
+    """What the requests of one connection have in common, whatever the server."""
+
+    server: ThreadedServer
+    protocol_version = "HTTP/1.1"
+    server_version = "autoscaler"
+    sys_version = ""
+    # An answer leaves as a whole, and at once.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def send_page(self, page: Handler, path: str, query: str) -> None:
+        """Send what `page` answers, or 500 when it fails."""
+        fields = {name: values[0] for name, values in parse_qs(query).items()}
+        request = Request(self.command, path, fields, dict(self.headers))
+        try:
+            response = page(request)
+        except Exception as error:
+            self.server.log.error("page failed", path=path, error=repr(error))
+            text = "internal error; see the log\n"
+            response = Response(text, HTTPStatus.INTERNAL_SERVER_ERROR)
+        self.send(response)
+
+    def send(self, response: Response) -> None:
+        """Send `response`; its body only where that is asked for."""
+        raw = response.body
+        body = raw.encode() if isinstance(raw, str) else raw
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        for name, value in response.headers.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
+        """No access log: it would drown what matters."""
+
+
+class Server(ThreadedServer):
+    """Answers GET and HEAD by `routes`, for those whom `settings` lets in."""
+
+    def __init__(self, settings: HttpSettings, routes: Routes, *, name: str) -> None:
+        """Raises ConfigError when it can't bind."""
+        self.routes = routes
+        self.guard = Guard(settings)
+        super().__init__(settings, _PageHandler, name=name)
+
+
+class _PageHandler(ConnectionHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        page = self.server.routes.get(parts.path)
+        if not self.server.guard.admits(parts.path, self.headers.get("Authorization", "")):
+            challenge = {"WWW-Authenticate": 'Bearer, Basic realm="autoscaler"'}
+            text = "authentication is required\n"
+            self.send(Response(text, HTTPStatus.UNAUTHORIZED, headers=challenge))
+        elif page is None:
+            known = ", ".join(sorted(self.server.routes))
+            text = f"no page at {parts.path[:200]}; there are: {known}\n"
+            self.send(Response(text, HTTPStatus.NOT_FOUND))
+        else:
+            self.send_page(page, parts.path, parts.query)
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
 
 
 class Guard:
@@ -248,57 +331,6 @@ def _normalised(authorization: str) -> bytes:
         except binascii.Error:
             return b""
     return f"{scheme.lower()} {credentials}".encode()
-
-
-def _handler_class(routes: dict[str, Handler], guard: Guard) -> type[BaseHTTPRequestHandler]:
-    class RequestHandler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version = "autoscaler"
-        sys_version = ""
-
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if not guard.admits(parts.path, self.headers.get("Authorization", "")):
-                challenge = {"WWW-Authenticate": 'Bearer, Basic realm="autoscaler"'}
-                text = "authentication is required\n"
-                self._send(Response(text, HTTPStatus.UNAUTHORIZED, headers=challenge))
-                return
-            handle = routes.get(parts.path)
-            if handle is None:
-                known = ", ".join(sorted(routes))
-                text = f"no page at {parts.path[:200]}; there are: {known}\n"
-                self._send(Response(text, HTTPStatus.NOT_FOUND))
-                return
-            self._send(self._answer(handle, parts.path, parts.query))
-
-        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
-
-        def _answer(self, handle: Handler, path: str, query: str) -> Response:
-            fields = {name: values[0] for name, values in parse_qs(query).items()}
-            request = Request(self.command, path, fields, dict(self.headers))
-            try:
-                return handle(request)
-            except Exception as error:
-                _log.error("page failed", path=path, error=repr(error))
-                return Response("internal error; see the log\n", HTTPStatus.INTERNAL_SERVER_ERROR)
-
-        def _send(self, response: Response) -> None:
-            raw = response.body
-            body = raw.encode() if isinstance(raw, str) else raw
-            self.send_response(response.status)
-            self.send_header("Content-Type", response.content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Content-Type-Options", "nosniff")
-            for name, value in response.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
-            """No access log here: it would drown what matters."""
-
-    return RequestHandler
 
 
 def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:

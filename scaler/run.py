@@ -20,7 +20,7 @@ from common.logs import configure, get, without_credentials
 from common.settings import Settings, load, or_exit
 from scaler.config.load import CONFIG_VARIABLE, ScalerConfig, load_config
 from scaler.config.reload import Reloader
-from scaler.external.controller_decisions import ControllerDecisions
+from scaler.external.decisions import ControllerDecisions
 from scaler.external.grpc_server import ExternalScalerServer
 from scaler.external.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.external.settings import ExternalScalerSettings

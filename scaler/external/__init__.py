@@ -1,1 +1,5 @@
-"""KEDA's external scaler: the autoscaler's decisions, and PromQL, over gRPC. See docs/keda.md."""
+"""What answers Kubernetes: KEDA's external scaler over gRPC, and the cost of deleting each pod.
+
+KEDA is answered with the decisions of the control loop, or with PromQL; docs/keda.md. It may
+import `scaler.loop`, for the decisions, and the rooms below; alone in `scaler` it uses gRPC.
+"""

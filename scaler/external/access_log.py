@@ -1,12 +1,16 @@
-"""What was answered to whom: the access log and the ScaledObjects' metrics."""
+"""The access log, and with it what each ScaledObject's metrics show."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
+
+from grpc import StatusCode
 
 from common.logs import get
 from scaler.external.answers import Answer
 from scaler.external.metrics import Objects, ObjectState
+from scaler.external.settings import AccessLogMode
 from scaler.external.triggers import Reference
 
 _NAME = 253
@@ -14,11 +18,11 @@ _NUMBER = re.compile(r"\d+(\.\d+)?")
 _log = get("external-scaler.access")
 
 
-class Notes:
-    """Notes answers. `mode`: `changes` logs what differs from the last answer to the same
-    question of the same ScaledObject, `all` everything, `off` nothing."""
+class AccessLog:
+    """Records what was answered to whom. `mode`: `changes` logs what differs from the last answer
+    to the same question of the same ScaledObject, `all` everything, `off` nothing."""
 
-    def __init__(self, objects: Objects, mode: str) -> None:
+    def __init__(self, objects: Objects, mode: AccessLogMode) -> None:
         self._objects = objects
         self._mode = mode
 
@@ -27,49 +31,50 @@ class Notes:
         state = self._objects.state((ref.namespace, ref.name, metric))
         if state is not None:
             state.value, state.age_s, state.known = answer.value, answer.age_s, True
-        if self._news(state, method, answer.value):
-            self._line(method, ref, metric, "OK", answer.reason, value=answer.value)
+        if self._is_news(state, method, answer.value):
+            self._line(method, ref, metric, StatusCode.OK, answer.reason, value=answer.value)
 
     def active(self, method: str, ref: Reference, metric: str, answer: Answer) -> None:
         """An activity was answered."""
         state = self._objects.state((ref.namespace, ref.name, metric))
         if state is not None:
             state.active, state.known = answer.active, True
-        if self._news(state, method, answer.active):
-            self._line(method, ref, metric, "OK", answer.reason, active=answer.active)
+        if self._is_news(state, method, answer.active):
+            self._line(method, ref, metric, StatusCode.OK, answer.reason, active=answer.active)
 
     def spec(self, method: str, ref: Reference, metric: str, target_size: float) -> None:
         """A spec was answered; it says nothing new unless its metadata are new."""
         if self._mode == "all":
-            self._line(method, ref, metric, "OK", f"{target_size:g} for each replica")
+            self._line(method, ref, metric, StatusCode.OK, f"{target_size:g} for each replica")
 
-    def refused(self, method: str, ref: Reference, metric: str, code: str, reason: str) -> None:
+    def refused(
+        self, method: str, ref: Reference, metric: str, code: StatusCode, reason: str
+    ) -> None:
         """A call ended in an error; `metric` is empty where the metadata did not say."""
         state = self._objects.state((ref.namespace[:_NAME], ref.name[:_NAME], metric))
         if state is not None:
             state.known = False
         # Ages and counts in a reason change all the time.
-        if self._news(state, method, (code, _NUMBER.sub("#", reason))):
+        if self._is_news(state, method, (code, _NUMBER.sub("#", reason))):
             self._line(method, ref, metric, code, reason)
 
-    def _news(self, state: ObjectState | None, method: str, saying: object) -> bool:
+    def _is_news(self, state: ObjectState | None, method: str, saying: object) -> bool:
         if self._mode != "changes" or state is None:
             return self._mode != "off"
-        news = state.said.get(method) != saying
-        state.said[method] = saying
-        return news
+        before, state.logged[method] = state.logged.get(method), saying
+        return before != saying
 
     def _line(
-        self, method: str, ref: Reference, metric: str, code: str, reason: str, **more: object
+        self, method: str, ref: Reference, metric: str, code: StatusCode, reason: str, **more: Any
     ) -> None:
-        write = _log.info if code == "OK" else _log.warning
+        write = _log.info if code is StatusCode.OK else _log.warning
         write(
             "call",
             method=method,
             namespace=ref.namespace[:_NAME],
             scaled_object=ref.name[:_NAME],
             metric=metric,
-            code=code,
+            code=code.name,
             reason=reason,
             **more,
         )

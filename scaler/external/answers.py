@@ -9,7 +9,7 @@ from common.errors import InvalidInputError, shorten
 from scaler.external.decisions import Decisions
 from scaler.external.errors import UnknownValueError
 from scaler.external.metadata import OnUnknown, Trigger
-from scaler.external.upstream import Missing, Outcome, Sample
+from scaler.external.upstream import KnownValue, Missing, Outcome
 
 _NAMES_SHOWN = 10
 
@@ -37,8 +37,6 @@ def of_target(trigger: Trigger, decisions: Decisions, *, now: float, max_age_s: 
     decided = decisions.latest(name)
     if decided is None:
         raise UnknownValueError(f"nothing is decided for {name} yet")
-    if not decided.known:
-        raise UnknownValueError(decided.reason)
     age = max(0.0, now - decided.at)
     if age > max_age_s:
         raise UnknownValueError(
@@ -67,7 +65,7 @@ def of_queries(trigger: Trigger, outcomes: Mapping[str, Outcome], *, now: float)
     held: list[str] = []
     for query in trigger.value_queries:
         outcome = outcomes[query]
-        if isinstance(outcome, Sample):
+        if isinstance(outcome, KnownValue):
             samples.append(outcome)
             continue
         if trigger.on_unknown is OnUnknown.VALUE and trigger.unknown_value is not None:
@@ -83,7 +81,7 @@ def of_queries(trigger: Trigger, outcomes: Mapping[str, Outcome], *, now: float)
     return Answer(value, active, age, reason)
 
 
-def _held(trigger: Trigger, query: str, missing: Missing, now: float) -> Sample:
+def _held(trigger: Trigger, query: str, missing: Missing, now: float) -> KnownValue:
     unknown = f"{missing.reason} (query {shorten(query)})"
     if trigger.on_unknown is not OnUnknown.HOLD:
         raise UnknownValueError(unknown)

@@ -6,18 +6,19 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
+from scaler.loop.controller import Controller
+from scaler.policy import explain
+
 
 @dataclass(frozen=True, slots=True)
 class DecidedTarget:
-    """The last decision for one target."""
+    """The last decision for one target, be it a new number or one that is held."""
 
     replicas: int
     active: bool
     """Whether there is work, jobs in workers' hands included."""
     at: float
     """Epoch seconds at which it was decided."""
-    known: bool
-    """False when nothing could be decided; `replicas` and `active` then mean nothing."""
     reason: str
     """The decision in a sentence."""
 
@@ -36,3 +37,24 @@ class Decisions(Protocol):
 
         Returns what ends the subscription.
         """
+
+
+class ControllerDecisions:
+    """`Decisions` of a running controller."""
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self.subscribe = controller.subscribe
+
+    def names(self) -> Collection[str]:
+        """The targets of the configuration, and those discovered."""
+        return [target.name for target in self._controller.targets]
+
+    def latest(self, target_name: str) -> DecidedTarget | None:
+        """The last decision for that target; None before the first."""
+        cycle = self._controller.latest(target_name)
+        if cycle is None:
+            return None
+        decision = cycle.decision
+        replicas = decision.replicas
+        return DecidedTarget(replicas, replicas > 0, decision.at, explain.reason(decision))

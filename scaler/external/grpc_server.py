@@ -17,11 +17,11 @@ from common.errors import ConfigError
 from common.logs import get
 from protos import externalscaler_pb2 as pb
 from protos.externalscaler_pb2_grpc import add_ExternalScalerServicer_to_server
-from scaler.external.access_log import Notes
+from scaler.external.access_log import AccessLog
 from scaler.external.decisions import Decisions
 from scaler.external.grpc_service import Service
-from scaler.external.instant_queries import Prometheus
-from scaler.external.interceptor import Watch
+from scaler.external.instant_queries import InstantQueries
+from scaler.external.interceptor import CallInterceptor
 from scaler.external.metrics import Objects, ServerMetrics
 from scaler.external.settings import ExternalScalerSettings
 from scaler.external.streams import Streams
@@ -105,13 +105,13 @@ class ExternalScalerServer:
     async def _main(self) -> None:
         settings = self._settings
         loop = self._loop = asyncio.get_running_loop()
-        async with Prometheus(
+        async with InstantQueries(
             self._prometheus_url,
             timeout_s=settings.grpc_query_timeout_s,
             max_bytes=settings.grpc_max_response_bytes,
             max_connections=settings.grpc_max_upstream,
-        ) as prometheus:
-            upstream = self._upstream(prometheus)
+        ) as queries:
+            upstream = self._upstream(queries)
             streams = Streams(
                 self._metrics,
                 age_s=settings.grpc_max_connection_age_s or _NEVER_S,
@@ -137,10 +137,10 @@ class ExternalScalerServer:
                 await server.stop(_GRACE_S)
                 refresher.cancel()
 
-    def _upstream(self, prometheus: Prometheus) -> Upstream:
+    def _upstream(self, queries: InstantQueries) -> Upstream:
         settings = self._settings
         return Upstream(
-            prometheus,
+            queries,
             clock=self._clock,
             tick_s=settings.grpc_tick_s,
             stream_tick_s=min(settings.grpc_stream_tick_s, settings.grpc_tick_s),
@@ -156,7 +156,7 @@ class ExternalScalerServer:
     ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
         settings = self._settings
         server = grpc.aio.server(
-            interceptors=[Watch(self._metrics, settings.grpc_deadline_s)],
+            interceptors=[CallInterceptor(self._metrics, settings.grpc_deadline_s)],
             options=_options(settings),
             maximum_concurrent_rpcs=settings.grpc_max_streams + settings.grpc_max_calls,
         )
@@ -165,7 +165,7 @@ class ExternalScalerServer:
             decisions=self._decisions,
             upstream=upstream,
             streams=streams,
-            notes=Notes(self._objects, settings.grpc_access_log),
+            access_log=AccessLog(self._objects, settings.grpc_access_log),
             clock=self._clock,
             decision_max_age_s=settings.grpc_decision_max_age_s,
             heartbeat_s=settings.grpc_heartbeat_s,

@@ -12,7 +12,7 @@ from typing_extensions import override
 from common.errors import InvalidInputError, shorten
 from protos import externalscaler_pb2 as pb
 from protos import externalscaler_pb2_grpc
-from scaler.external.access_log import Notes
+from scaler.external.access_log import AccessLog
 from scaler.external.answers import Answer, of_queries, of_target
 from scaler.external.decisions import Decisions
 from scaler.external.errors import (
@@ -50,7 +50,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         decisions: Decisions,
         upstream: Upstream,
         streams: Streams,
-        notes: Notes,
+        access_log: AccessLog,
         clock: Callable[[], float],
         decision_max_age_s: float,
         heartbeat_s: float,
@@ -59,7 +59,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         self._decisions = decisions
         self._upstream = upstream
         self._streams = streams
-        self._notes = notes
+        self._access_log = access_log
         self._clock = clock
         self._decision_max_age_s = decision_max_age_s
         self._heartbeat_s = heartbeat_s
@@ -74,7 +74,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
             answer = await self._read(trigger)
         except _KNOWN_ERRORS as error:
             await self._refuse("IsActive", request, metric, error, context)
-        self._notes.active("IsActive", request, metric, answer)
+        self._access_log.active("IsActive", request, metric, answer)
         return pb.IsActiveResponse(result=answer.active)
 
     @override
@@ -86,7 +86,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
             trigger = self._triggers.of(request)
         except _KNOWN_ERRORS as error:
             await self._refuse("GetMetricSpec", request, "", error, context)
-        self._notes.spec("GetMetricSpec", request, trigger.name, trigger.target_size)
+        self._access_log.spec("GetMetricSpec", request, trigger.name, trigger.target_size)
         return _spec(trigger)
 
     @override
@@ -102,7 +102,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
             answer = await self._read(trigger)
         except _KNOWN_ERRORS as error:
             await self._refuse("GetMetrics", ref, metric, error, context)
-        self._notes.value("GetMetrics", ref, metric, answer)
+        self._access_log.value("GetMetrics", ref, metric, answer)
         value = pb.MetricValue(
             metricName=metric,
             metricValue=math.ceil(answer.value),
@@ -130,7 +130,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
                     if answer is None:
                         due = stream.time() + self._heartbeat_s
                     elif answer.active != sent or stream.time() >= due:
-                        self._notes.active(method, request, metric, answer)
+                        self._access_log.active(method, request, metric, answer)
                         yield pb.IsActiveResponse(result=answer.active)
                         sent, due = answer.active, stream.time() + self._heartbeat_s
                     await stream.wait(due)
@@ -146,7 +146,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         try:
             trigger = self._triggers.of(request)
             with self._streams.open(method) as stream:
-                self._notes.spec(method, request, trigger.name, trigger.target_size)
+                self._access_log.spec(method, request, trigger.name, trigger.target_size)
                 yield _spec(trigger)
                 while not self._streams.over(stream):
                     await stream.wait(stream.end)
@@ -168,7 +168,8 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         try:
             return await self._read(trigger)
         except UnknownValueError as error:
-            self._notes.refused(method, ref, trigger.name, "UNAVAILABLE", str(error))
+            code = _CODES[UnknownValueError]
+            self._access_log.refused(method, ref, trigger.name, code, str(error))
             return None
 
     async def _refuse(
@@ -181,7 +182,7 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
     ) -> NoReturn:
         code = _CODES[type(error)]
         reason = str(error)[:_LONGEST_STATUS]
-        self._notes.refused(method, ref, metric, code.name, reason)
+        self._access_log.refused(method, ref, metric, code, reason)
         await context.abort(code, reason)
 
 

@@ -18,8 +18,8 @@ _LARGEST = 9.2e15
 _CHUNK = 16_384
 
 
-class Prometheus:
-    """Asks for instant values. Create it, and use it, inside the event loop."""
+class InstantQueries:
+    """Puts instant queries to Prometheus. Create it, and use it, inside the event loop."""
 
     def __init__(self, url: str, *, timeout_s: float, max_bytes: int, max_connections: int) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/query"

@@ -1,4 +1,4 @@
-"""Wraps every RPC of the server: its metrics, its deadline, and the last net under it."""
+"""Wraps every RPC of the server: its metrics, its deadline, and what no handler caught."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PASCAL = {
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
-class Watch(grpc.aio.ServerInterceptor):
+class CallInterceptor(grpc.aio.ServerInterceptor):
     """Counts and bounds every call of every service that the server has."""
 
     def __init__(self, metrics: ServerMetrics, deadline_s: float) -> None:
@@ -142,7 +142,7 @@ class _Counted:
 
 
 def _code_of(context: Any, error: BaseException) -> grpc.StatusCode:
-    """The code that the client is told, or would have been had it not gone away."""
+    """The code that the client gets, or would have got had it not gone away."""
     if isinstance(error, grpc.aio.AbortError):
         number = context.code()
         return number if isinstance(number, grpc.StatusCode) else _BY_NUMBER[number]

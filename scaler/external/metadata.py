@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.alias_generators import to_camel
 
 from common.errors import InvalidInputError, first_problem
+from scaler.prometheus.client import quoted
 
 # What KEDA itself reads of a trigger's metadata, to connect; passed on to us all the same.
 _OF_KEDA = frozenset(
@@ -97,7 +98,7 @@ class Trigger(BaseModel):
     def value_queries(self) -> tuple[str, ...]:
         """The PromQL behind the metric and the activity, in the order that `answers` reads it."""
         if self.queue is not None:
-            label = promql_string(self.queue)
+            label = quoted(self.queue)
             return (
                 f"queue:jobs_demand:sum{{queue={label}}}",
                 f"queue:jobs_in_flight:max{{queue={label}}}",
@@ -212,12 +213,6 @@ def _is_narrow(node: object) -> bool:
         for group in matchers
         if group
     )
-
-
-def promql_string(value: str) -> str:
-    """`value` as a PromQL string literal."""
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
 
 
 def _slug(value: str) -> str:

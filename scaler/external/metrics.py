@@ -61,7 +61,7 @@ class ServerMetrics:
 
 @dataclass(slots=True)
 class ObjectState:
-    """The last that one ScaledObject was told about one metric."""
+    """What one ScaledObject was last answered about one metric."""
 
     value: float | None = None
     active: bool | None = None
@@ -69,8 +69,8 @@ class ObjectState:
     known: bool = False
     at: float = 0.0
     """Epoch seconds of the last call."""
-    said: dict[str, object] = field(default_factory=dict)
-    """By method: what the access log last said."""
+    logged: dict[str, object] = field(default_factory=dict)
+    """By method: the answer that the access log had last."""
 
 
 Key = tuple[str, str, str]
@@ -78,8 +78,8 @@ Key = tuple[str, str, str]
 
 
 class Objects(Collector):
-    """The state of each ScaledObject, at most `limit` of them; those unheard of for 10 minutes
-    are forgotten."""
+    """The state of each ScaledObject, at most `limit` of them; one that has not called for 10
+    minutes is forgotten."""
 
     def __init__(self, limit: int, clock: Callable[[], float]) -> None:
         self._limit = limit

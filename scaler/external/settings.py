@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from common.settings import Settings
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+AccessLogMode = Literal["changes", "all", "off"]
 
 
 class ExternalScalerSettings(Settings):
@@ -60,7 +61,7 @@ class ExternalScalerSettings(Settings):
     """Triggers name a configured target; `query` and `queue` are refused."""
     grpc_query_pattern: str | None = None
     """A regular expression that a trigger's whole query has to match."""
-    grpc_access_log: Literal["changes", "all", "off"] = "changes"
+    grpc_access_log: AccessLogMode = "changes"
     """`changes` logs a call whose answer differs from the last one to the same question."""
 
     @field_validator("grpc_query_pattern")

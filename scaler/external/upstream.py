@@ -22,15 +22,15 @@ _IDLE_S = 600.0
 _log = get("external-scaler")
 
 
-class Source(Protocol):
-    """What queries are put to."""
+class Evaluator(Protocol):
+    """What evaluates queries."""
 
     async def number(self, promql: str, at: float) -> float:
         """The value at that time. Raises UnknownValueError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class KnownValue:
     """A known value and the epoch second it was evaluated for."""
 
     value: float
@@ -42,12 +42,12 @@ class Missing:
     """No value, and why; `last` is the last one known."""
 
     reason: str
-    last: Sample | None
+    last: KnownValue | None
 
 
-Outcome = Sample | Missing
+Outcome = KnownValue | Missing
 Report = Callable[[str, float], None]
-"""Told the outcome (ok, unknown, failed) and the seconds of every query sent."""
+"""Called with the outcome (ok, unknown, failed) and the seconds of every query sent."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class _Entry:
     at: float = 0.0
     """The tick that `outcome` is of."""
     outcome: Outcome | None = None
-    last: Sample | None = None
+    last: KnownValue | None = None
     used: float = 0.0
     slow: bool = False
     fetch: asyncio.Task[Outcome] | None = None
@@ -69,7 +69,7 @@ class Upstream:
 
     def __init__(
         self,
-        source: Source,
+        evaluator: Evaluator,
         *,
         clock: Callable[[], float],
         tick_s: float,
@@ -79,7 +79,7 @@ class Upstream:
         patience_s: float,
         report: Report,
     ) -> None:
-        self._source = source
+        self._evaluator = evaluator
         self._clock = clock
         self._tick_s = tick_s
         self._stream_tick_s = stream_tick_s
@@ -183,7 +183,7 @@ class Upstream:
         begun = loop.time()
         kind, slow = "ok", False
         try:
-            entry.last = Sample(await self._source.number(entry.query, tick), tick)
+            entry.last = KnownValue(await self._evaluator.number(entry.query, tick), tick)
             return entry.last
         except UnknownValueError as error:
             kind, slow = "unknown", isinstance(error, TooSlowError)

@@ -7,7 +7,6 @@ import threading
 
 from prometheus_client import CollectorRegistry
 
-from common.errors import ConfigError
 from common.logs import configure, get
 from common.settings import load, or_exit
 from scaler.gateway.listener import GatewayServer
@@ -31,24 +30,13 @@ def main() -> int:
         max_workers=settings.max_workers,
         registry=registry,
     )
-    with or_exit(lambda: _bind(gateway, settings, registry)) as server:
+    token = settings.gateway_token.get_secret_value()
+    host, port = settings.http_host, settings.http_port
+    with or_exit(lambda: GatewayServer(gateway, token, registry, host=host, port=port)) as server:
         get("gateway").info("serving", port=server.port)
         stop.wait()
     engine.close()
     return 0
-
-
-def _bind(
-    gateway: Gateway, settings: GatewaySettings, registry: CollectorRegistry
-) -> GatewayServer:
-    token = settings.gateway_token.get_secret_value()
-    try:
-        return GatewayServer(
-            gateway, token, registry, host=settings.http_host, port=settings.http_port
-        )
-    except OSError as error:
-        where = f"{settings.http_host}:{settings.http_port}"
-        raise ConfigError("HTTP_PORT", where, f"a free port ({error.strerror})") from error
 
 
 if __name__ == "__main__":

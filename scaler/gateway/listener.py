@@ -3,93 +3,37 @@
 from __future__ import annotations
 
 import hmac
-import json
-import socket
-import sys
-import threading
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
+from common.http import ConnectionHandler, HttpSettings, Response, ThreadedServer, health, metrics
 from common.logs import get
-from scaler.gateway.service import Answer, Gateway
+from scaler.gateway.service import Gateway
 
-_TIMEOUT_S = 15.0
 _MAX_PATH = 512
 _MAX_CONNECTIONS = 64
-_log = get("gateway")
-_OPEN = ("/-/healthy", "/metrics")
 
 
-class GatewayServer:
-    """Serves until stopped; as a context manager."""
+class GatewayServer(ThreadedServer):
+    """Lets a scaler that knows the token read and change services."""
+
+    log = get("gateway")
 
     def __init__(
         self, gateway: Gateway, token: str, registry: CollectorRegistry, *, host: str, port: int
     ) -> None:
-        """Binds at once, so that `port` is known; raises OSError when it can't."""
-        parts = {"gateway": gateway, "expected": f"Bearer {token}".encode(), "registry": registry}
-        self._server = _Server((host, port), type("Handler", (_Handler,), parts))
-        self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), daemon=True)
-
-    def __enter__(self) -> GatewayServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        """Binds at once, so that `port` is known; raises ConfigError when it can't."""
+        self.gateway = gateway
+        self.expected = f"Bearer {token}".encode()
+        self.open_pages = {"/-/healthy": health(lambda: None), "/metrics": metrics(registry)}
+        settings = HttpSettings(http_host=host, http_port=port)
+        super().__init__(settings, _Handler, name="gateway", max_connections=_MAX_CONNECTIONS)
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._free = threading.Semaphore(_MAX_CONNECTIONS)
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Turn away what comes on top of too many open connections."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """In a thread of its own; frees the place afterwards."""
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - inherited
-        """A client that went away is no news; anything else is."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, (ConnectionError, TimeoutError)):
-            _log.error("request failed", error=repr(error))
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """One connection. The three parts below are set by the server that it belongs to."""
-
-    gateway: Gateway
-    expected: bytes
-    registry: CollectorRegistry
-
-    protocol_version = "HTTP/1.1"
+class _Handler(ConnectionHandler):
+    server: GatewayServer
     server_version = "gateway"
-    sys_version = ""
-    timeout = _TIMEOUT_S
-    wbufsize = -1
-
-    def setup(self) -> None:
-        super().setup()
-        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def handle_request(self) -> None:
         """Any method."""
@@ -98,18 +42,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(*problem)
             return
         path, _, query = self.path.partition("?")
-        if self.command == "GET" and path in _OPEN and not query:
-            self._open(path)
+        page = self.server.open_pages.get(path)
+        if page is not None and self.command == "GET" and not query:
+            self.send_page(page, path, query)
         elif not self._authentic():
             self._refuse(HTTPStatus.UNAUTHORIZED, "the token is missing or wrong")
         else:
-            self._send(self.gateway.answer(self.command, path, query))
+            self.send(self.server.gateway.answer(self.command, path, query))
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815 - http.server's names
     do_PATCH = do_HEAD = do_OPTIONS = do_CONNECT = do_TRACE = handle_request  # noqa: N815
 
     def handle_expect_100(self) -> bool:
-        """Nobody is told to go on and send a body."""
+        """No client is asked to send a body."""
         self._refuse(HTTPStatus.EXPECTATION_FAILED, "no expectation here")
         return False
 
@@ -125,11 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _authentic(self) -> bool:
         given = self.headers.get("Authorization", "").encode("utf-8", "replace")
-        return hmac.compare_digest(given, self.expected)
-
-    def _open(self, path: str) -> None:
-        body = b"ok\n" if path == "/-/healthy" else generate_latest(self.registry)
-        self._write(HTTPStatus.OK, body, "text/plain; version=0.0.4; charset=utf-8")
+        return hmac.compare_digest(given, self.server.expected)
 
     def send_error(
         self,
@@ -143,26 +84,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(HTTPStatus(code), message or "malformed request")
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
-        # What follows on this connection might be the body of what was refused.
-        self.close_connection = True
-        method, path = getattr(self, "command", None) or "?", getattr(self, "path", None) or "?"
-        self._send(self.gateway.refuse(status, why, method, path))
+        method, path = self.command or "?", getattr(self, "path", None) or "?"
+        self.send(self.server.gateway.refuse(status, why, method, path))
 
-    def _send(self, answer: Answer) -> None:
-        if answer.status >= HTTPStatus.BAD_REQUEST:
+    def send(self, response: Response) -> None:
+        """Send `response`; a refusal ends the connection."""
+        # What follows on it might be the body of what was refused.
+        if response.status >= HTTPStatus.BAD_REQUEST:
             self.close_connection = True
-        body = json.dumps(answer.body).encode()
-        self._write(answer.status, body, "application/json")
-
-    def _write(self, status: HTTPStatus, body: bytes, content_type: str) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-        self.wfile.flush()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name
-        """What was refused or changed is logged where that is decided."""
+        super().send(response)

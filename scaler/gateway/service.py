@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
 
 from prometheus_client import CollectorRegistry, Counter
 
+from common.http import Response, as_json
 from common.logs import get
 from scaler.gateway.guard import refusal
 from scaler.orchestrators.errors import OrchestratorError
@@ -23,14 +24,6 @@ _SERVICE = re.compile(r"/v1/services/([A-Za-z0-9][A-Za-z0-9_.-]{0,127})")
 _CHANGE = re.compile(r"/v1/services/([a-z0-9]{25})/replicas")
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _REMEMBERED = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Status and JSON body."""
-
-    status: HTTPStatus
-    body: Any
 
 
 class Refused(Exception):  # noqa: N818 - not a fault of anything, but an answer
@@ -58,7 +51,7 @@ class Gateway:
             registry=registry,
         )
 
-    def answer(self, method: str, path: str, query: str) -> Answer:
+    def answer(self, method: str, path: str, query: str) -> Response:
         """What to say to one authenticated request without a body."""
         try:
             result = self._route(method, path, query)
@@ -69,17 +62,17 @@ class Gateway:
         except OrchestratorError as error:
             return self._failed(HTTPStatus.BAD_GATEWAY, "failed", error)
         self._requests.labels("passed").inc()
-        return Answer(HTTPStatus.OK, result)
+        return as_json(result)
 
-    def refuse(self, status: HTTPStatus, why: str, method: str, path: str) -> Answer:
-        """Refuse, and leave a trace of it."""
+    def refuse(self, status: HTTPStatus, why: str, method: str, path: str) -> Response:
+        """A refusal, logged and counted."""
         self._requests.labels("refused").inc()
         _log.warning("refused", method=method[:16], path=path[:200], why=why)
-        return Answer(status, {"error": why})
+        return as_json({"error": why}, status)
 
-    def _failed(self, status: HTTPStatus, outcome: str, error: Exception) -> Answer:
+    def _failed(self, status: HTTPStatus, outcome: str, error: Exception) -> Response:
         self._requests.labels(outcome).inc()
-        return Answer(status, {"error": str(error)})
+        return as_json({"error": str(error)}, status)
 
     def _route(self, method: str, path: str, query: str) -> Any:
         if method == "POST" and (match := _CHANGE.fullmatch(path)):

@@ -16,7 +16,7 @@ class GatewaySettings(Settings):
     http_host: str = "0.0.0.0"  # noqa: S104 - a container's own network; bind narrower by setting
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 8081
     gateway_token: Annotated[SecretStr, Field(min_length=16)]
-    """What the scaler proves itself with."""
+    """The bearer token that the scaler sends."""
     graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
     """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it."""
     min_workers: Annotated[int, Field(ge=0)] = 1

@@ -157,11 +157,6 @@ class Controller:
         state = self._states.get(name)
         return state.look.workers if state and state.look else ()
 
-    def has_known(self, name: str) -> bool:
-        """Whether anything was ever decided on known signals."""
-        state = self._states.get(name)
-        return state is not None and state.memory.target is not None
-
     def memory(self, name: str) -> Memory | None:
         """What is remembered of a target."""
         state = self._states.get(name)

@@ -52,11 +52,10 @@ class Board:
         *,
         name: str = TARGET,
         active: bool = False,
-        known: bool = True,
         age_s: float = 0.0,
         reason: str = "decided by the test",
     ) -> None:
-        self._decided[name] = DecidedTarget(replicas, active, time.time() - age_s, known, reason)
+        self._decided[name] = DecidedTarget(replicas, active, time.time() - age_s, reason)
         for callback in list(self._callbacks):
             callback()
 

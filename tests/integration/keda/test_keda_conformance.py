@@ -158,13 +158,12 @@ def test_03_what_is_no_number_is_never_sent_as_one(
         keda.is_active(**QUERY)
 
 
-def test_03_a_stale_or_unknown_decision_is_never_sent_as_one(served: Serving, keda: Keda) -> None:
+def test_03_a_stale_or_missing_decision_is_never_sent_as_one(served: Serving, keda: Keda) -> None:
+    with refused(grpc.StatusCode.UNAVAILABLE, "nothing is decided", TARGET):
+        keda.is_active(target=TARGET)
     served.board.decide(2, age_s=121)
     with refused(grpc.StatusCode.UNAVAILABLE, "121 s old", "120 s"):
         keda.value(target=TARGET)
-    served.board.decide(0, known=False, reason="the queue is unknown")
-    with refused(grpc.StatusCode.UNAVAILABLE, "the queue is unknown"):
-        keda.is_active(target=TARGET)
 
 
 @pytest.mark.parametrize("number", [0, 0.2, 1, 7.5, 1_000_000])

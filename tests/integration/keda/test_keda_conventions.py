@@ -92,7 +92,7 @@ def test_the_access_log_says_who_got_what_and_why(mode: str, lines: int) -> None
         for _ in range(2):
             keda.is_active(target=TARGET)
         with refused(grpc.StatusCode.UNAVAILABLE):
-            served.board.decide(0, known=False, reason="no data")
+            served.board.decide(0, age_s=121)
             keda.is_active(target=TARGET)
     calls = [line for line in logs if line["event"] == "call"]
     assert len(calls) == lines
@@ -100,7 +100,8 @@ def test_the_access_log_says_who_got_what_and_why(mode: str, lines: int) -> None
         assert calls[0]["reason"] == "one job is waiting"
         assert calls[0]["log_level"] == "info"
         last = calls[-1]
-        assert (last["code"], last["reason"]) == ("UNAVAILABLE", "no data")
+        why = f"the last decision for {TARGET} is 121 s old, more than the 120 s allowed"
+        assert (last["code"], last["reason"]) == ("UNAVAILABLE", why)
         assert (last["namespace"], last["scaled_object"]) == ("team", "so")
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import base64
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import SecretStr
 
 from common.errors import ConfigError
-from common.http import HttpSettings, Response, Server, health, metrics
+from common.http import (
+    ConnectionHandler,
+    HttpSettings,
+    Response,
+    Server,
+    ThreadedServer,
+    health,
+    metrics,
+)
 from common.settings import load
+from tests.support.waiting import until
 
 
 def boom(_: object) -> Response:
@@ -100,3 +111,57 @@ def test_a_port_that_cannot_be_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="HTTP_PORT") as caught:
         load(HttpSettings, environ={"HTTP_PORT": "99999"})
     assert "65535" in str(caught.value)
+
+
+class Echo(ConnectionHandler):
+    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        if self.path == "/broken":
+            raise RuntimeError("a mistake of ours")
+        self.send(Response(self.path))
+
+
+@contextmanager
+def echoing(max_connections: int) -> Iterator[tuple[str, int]]:
+    settings = HttpSettings(http_host="127.0.0.1")
+    with ThreadedServer(settings, Echo, name="echo", max_connections=max_connections) as server:
+        yield "127.0.0.1", server.port
+
+
+def ask(connection: socket.socket, path: str) -> bytes:
+    connection.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+    return connection.recv(65536)
+
+
+def test_connections_beyond_the_most_allowed_are_closed_until_a_place_is_free() -> None:
+    def answered() -> bool:
+        try:
+            with socket.create_connection(address, timeout=5) as one:
+                return b"/again" in ask(one, "/again")
+        except ConnectionError:
+            return False
+
+    with echoing(max_connections=2) as address:
+        with (
+            socket.create_connection(address, timeout=5) as first,
+            socket.create_connection(address, timeout=5) as second,
+        ):
+            assert ask(first, "/first").endswith(b"/first")
+            assert ask(second, "/second").endswith(b"/second")
+            assert not answered()
+            assert ask(first, "/still").endswith(b"/still")
+        until(answered, "a place that is free again")
+
+
+def test_a_handler_that_fails_frees_its_place_and_is_logged() -> None:
+    with structlog.testing.capture_logs() as logs, echoing(max_connections=1) as address:
+
+        def closed() -> bool:
+            try:
+                with socket.create_connection(address, timeout=5) as one:
+                    return ask(one, "/broken") == b""
+            except ConnectionError:
+                return False
+
+        until(lambda: closed() and len(logs) >= 2, "a second failure")
+    assert {line["event"] for line in logs} == {"request failed"}
+    assert "a mistake of ours" in logs[0]["error"]

@@ -10,7 +10,7 @@ from common.errors import InvalidInputError
 from scaler.external.answers import of_queries, of_target
 from scaler.external.errors import UnknownValueError
 from scaler.external.metadata import Trigger, parse
-from scaler.external.upstream import Missing, Outcome, Sample
+from scaler.external.upstream import KnownValue, Missing, Outcome
 from tests.support.keda import TARGET, Board
 
 NOW = 1_000.0
@@ -21,8 +21,8 @@ def answer(trigger: Trigger, *outcomes: Outcome) -> tuple[float, bool]:
     return said.value, said.active
 
 
-def sample(value: float, age_s: float = 1.0) -> Sample:
-    return Sample(value, NOW - age_s)
+def sample(value: float, age_s: float = 1.0) -> KnownValue:
+    return KnownValue(value, NOW - age_s)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import InvalidInputError
-from scaler.external.metadata import OnUnknown, parse, promql_string
+from scaler.external.metadata import OnUnknown, parse
+from scaler.prometheus.client import quoted
 
 QUERY = {"query": "sum(jobs)", "threshold": "5"}
 
@@ -23,7 +24,7 @@ def test_a_queue_reads_our_own_series_by_an_escaped_label() -> None:
     assert trigger.value_queries[0] == r'queue:jobs_demand:sum{queue="a\"b\\c\nd"}'
     assert trigger.value_queries[1] == r'queue:jobs_in_flight:max{queue="a\"b\\c\nd"}'
     assert trigger.target_size == 1
-    assert promql_string("plain") == '"plain"'
+    assert quoted("plain") == '"plain"'
 
 
 @pytest.mark.parametrize(

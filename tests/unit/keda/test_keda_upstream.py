@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scaler.external import upstream as module
 from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
 from scaler.external.instant_queries import parse
-from scaler.external.upstream import Missing, Outcome, Sample, Upstream, tick_of
+from scaler.external.upstream import KnownValue, Missing, Outcome, Upstream, tick_of
 
 TICK_S = 5.0
 
@@ -75,11 +75,11 @@ def test_all_who_ask_in_one_tick_share_one_query_at_its_moment() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         clock.now = 1_003.7
         outcomes = await asyncio.gather(*(get(shared, "a") for _ in range(50)))
-        assert set(outcomes) == {Sample(1.0, this)}
+        assert set(outcomes) == {KnownValue(1.0, this)}
         clock.now = then - 0.01
         await get(shared, "a")
         clock.now = then
-        assert await get(shared, "a") == Sample(1.0, then)
+        assert await get(shared, "a") == KnownValue(1.0, then)
 
     assert run(body).asked == {("a", this): 1, ("a", then): 1}
 
@@ -111,7 +111,7 @@ def test_the_queries_of_one_trigger_are_of_one_moment() -> None:
 def test_unknown_is_shared_too_and_keeps_the_last_known() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         last = await get(shared, "a")
-        assert isinstance(last, Sample)
+        assert isinstance(last, KnownValue)
         source.value = UnknownValueError("no data")
         clock.now += TICK_S
         for _ in range(3):
@@ -128,7 +128,7 @@ def test_a_clock_set_back_does_not_freeze_a_value() -> None:
         await get(shared, "a")
         clock.now -= 3_600
         source.value = 2.0
-        assert await get(shared, "a") == Sample(2.0, tick_of("a", clock.now, TICK_S))
+        assert await get(shared, "a") == KnownValue(2.0, tick_of("a", clock.now, TICK_S))
 
     run(body)
 
@@ -142,7 +142,7 @@ def test_who_gives_up_leaves_the_query_to_the_others() -> None:
         first.cancel()
         await asyncio.sleep(0)
         source.held["a"].set()
-        assert isinstance(await second, Sample)
+        assert isinstance(await second, KnownValue)
 
     assert run(body).asked.total() == 1
 
@@ -161,7 +161,7 @@ def test_who_gets_no_place_in_time_hears_of_the_last_value() -> None:
         for event in source.held.values():
             event.set()
         await asyncio.gather(*hung)
-        assert await get(shared, "a") == Sample(1.0, tick_of("a", clock.now, TICK_S))
+        assert await get(shared, "a") == KnownValue(1.0, tick_of("a", clock.now, TICK_S))
 
     run(body, max_parallel=4)
 
@@ -176,7 +176,7 @@ def test_the_slow_leave_room_for_the_others() -> None:
         source.held = {name: asyncio.Event() for name in names}
         hung = [asyncio.create_task(get(shared, name)) for name in names]
         await asyncio.sleep(0)
-        assert isinstance(await get(shared, "other"), Sample)
+        assert isinstance(await get(shared, "other"), KnownValue)
         for event in source.held.values():
             event.set()
         await asyncio.gather(*hung)
@@ -214,7 +214,7 @@ def test_there_are_so_many_queries_and_the_forgotten_make_room() -> None:
         while len(shared) > 1:
             await asyncio.sleep(0.01)
         refresher.cancel()
-        assert isinstance(await get(shared, "c"), Sample)
+        assert isinstance(await get(shared, "c"), KnownValue)
 
     run(body, max_queries=2)
 
