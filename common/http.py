@@ -108,10 +108,19 @@ def metrics(registry: CollectorRegistry) -> Handler:
     """A handler that exposes `registry` in the format that the client accepts."""
 
     def handle(request: Request) -> Response:
-        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return Response(encoder(registry), content_type=content_type)
+        body, content_type = exposition(registry, request.headers.get("Accept", ""))
+        return Response(body, content_type=content_type)
 
     return handle
+
+
+def exposition(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """`registry` in the format that an Accept header asks for, and that format's name."""
+    try:
+        encoder, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is no number
+        encoder, content_type = choose_encoder("")
+    return encoder(registry), content_type
 
 
 class ThreadedServer(ThreadingHTTPServer):

@@ -12,10 +12,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
-from prometheus_client.exposition import choose_encoder
 from starlette.responses import StreamingResponse
 
 from common.errors import shorten
+from common.http import exposition
 from scaler.policy.orders import Order, OrderKind
 from scaler.policy.target import Target
 from scaler.web.access import Access, Nonces, Rates, Role
@@ -108,8 +108,8 @@ def _machine_routes(board: StatusBoard, health_check: Callable[[], str | None]) 
     @router.get("/metrics", response_class=PlainTextResponse, responses=_REFUSALS)
     def metrics(request: Request) -> Response:
         """The scaler's own metrics, for Prometheus."""
-        encoder, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encoder(registry), headers={"Content-Type": content_type})
+        body, content_type = exposition(registry, request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
 
     @router.get("/-/healthy", response_class=PlainTextResponse, responses=_TEXT)
     def healthy() -> Response:

@@ -21,6 +21,7 @@ from common.http import (
     Response,
     Server,
     ThreadedServer,
+    exposition,
     health,
     metrics,
 )
@@ -61,6 +62,16 @@ def test_metrics_and_health() -> None:
         assert "sample_value 3.0" in get(f"{url}/metrics")[1]
         assert get(f"{url}/-/healthy") == (200, "ok\n")
         assert get(f"{url}/-/ready") == (503, "warming up\n")
+
+
+@pytest.mark.parametrize("version", ["x", "1.x", ""])
+def test_an_accept_header_of_nonsense_gets_the_plain_format(version: str) -> None:
+    gauge = Gauge("sample_value", "One.", registry=(registry := CollectorRegistry()))
+    gauge.set(3)
+    for kind in ("text/plain", "application/openmetrics-text"):
+        body, content_type = exposition(registry, f"{kind}; version={version}")
+        assert b"sample_value 3.0" in body
+        assert content_type
 
 
 def test_unknown_page_names_what_there_is() -> None:
