@@ -14,7 +14,7 @@ from scaler.loop.drain import DrainLedger, Drains
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard, SharedOrders
-from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.policy import orders
 from scaler.policy.decide import decide
 from scaler.policy.decision import Decision, Memory, Override, Pause
@@ -232,9 +232,10 @@ class Controller:
         seen = self._signals.workers(target)
         state.workers = workers = state.workers if seen is None else seen
         observation = self._signals.observe(target)
+        handle = None
         try:
-            fleet = state.orchestrator.fleet(target, workers)
-            observation = replace(observation, fleet=fleet)
+            handle = state.orchestrator.fleet(target, workers)
+            observation = replace(observation, fleet=handle.facts)
         except OrchestratorError as error:
             observation = replace(observation, fleet=None, fleet_error=str(error))
         with state.lock:
@@ -244,7 +245,7 @@ class Controller:
         if order is not None:
             decision = orders.attributed(decision, order)
         self._tell_obstacle(state, observation.fleet)
-        applied = self._apply(state, decision, now)
+        applied = self._apply(state, decision, handle, now)
         self.metrics.decided(decision, bounds(target, now), target.queue)
         cycle = Cycle(decision, applied)
         with state.lock:
@@ -269,10 +270,12 @@ class Controller:
         else:
             _log.warning("fleet obstacle", target=name, kind=kind, text=fleet.obstacle)
 
-    def _apply(self, state: _State, decision: Decision, now: float) -> str:
-        fleet = decision.observation.fleet
-        if fleet is None:
+    def _apply(
+        self, state: _State, decision: Decision, handle: FleetHandle | None, now: float
+    ) -> str:
+        if handle is None:
             return ""
+        fleet = handle.facts
         steps = [f"in the way: {fleet.obstacle}"] if fleet.obstacle else []
         held = fleet.hold is not None and not decision.urgent
         if held or decision.bound == "pause":
@@ -284,17 +287,19 @@ class Controller:
             self.metrics.drains(state.target.name, taken_back=len(taken_back))
             if taken_back:
                 steps.append(f"no longer asked to leave: {', '.join(taken_back)}")
-            steps += self._resize(state, decision, fleet, now)
-            settled = state.orchestrator.settle(state.target)
-            if settled:
-                steps.append(settled)
+            steps += self._resize(state, decision, handle, now)
+            reconciled = handle.reconcile()
+            if reconciled:
+                steps.append(reconciled)
         except (OrchestratorError, LedgerError) as error:
             self.metrics.failed(state.target.name)
             steps.append(f"not applied: {error}")
         return "; ".join(steps)
 
-    def _resize(self, state: _State, decision: Decision, fleet: Fleet, now: float) -> list[str]:
-        target = state.target
+    def _resize(
+        self, state: _State, decision: Decision, handle: FleetHandle, now: float
+    ) -> list[str]:
+        target, fleet = state.target, handle.facts
         leaving = sorted(state.drains.pending(state.workers))
         surplus = fleet.running - len(leaving) - decision.replicas
         if surplus < 0:
@@ -302,15 +307,14 @@ class Controller:
             state.drains.withdraw(wanted_again)
             self.metrics.drains(target.name, taken_back=len(wanted_again))
             if fleet.running < decision.replicas:
-                replicas, urgent = decision.replicas, decision.urgent
-                return [state.orchestrator.scale_up(target, replicas, urgent=urgent)]
+                return [handle.scale_up(decision.replicas, urgent=decision.urgent)]
         elif surplus > 0 and decision.retire > 0:
             idle = [
                 worker
                 for worker in state.workers
                 if worker.state is WorkerCondition.IDLE and worker.id not in leaving
             ]
-            victims = state.orchestrator.victims(target, idle, min(surplus, decision.retire))
+            victims = handle.victims(idle, min(surplus, decision.retire))
             asked = state.drains.ask(victims, decision.reason, now)
             self.metrics.drains(target.name, asked=len(asked))
             if asked:
