@@ -5,9 +5,11 @@ python docs/configuration_page.py
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel
@@ -20,8 +22,7 @@ from scaler.config.schema import meanings, schema
 from scaler.external.pod_deletion_cost import PodDeletionCostSettings
 from scaler.external.settings import ExternalScalerSettings
 from scaler.gateway.settings import GatewaySettings
-from scaler.orchestrators.process import ProcessSettings
-from scaler.orchestrators.swarm.orchestrator import SwarmSettings
+from scaler.orchestrators import backends
 from scaler.policy.target import Pool, Schedule, Target
 from scaler.run import RunSettings
 from scaler.web.settings import WebSettings
@@ -71,8 +72,7 @@ def page() -> str:
         ("`worker:`, as far as the scaler reads it", _table(WorkerSection, everywhere)),
         ("The scaler's environment alone", _variables(RunSettings, WebSettings)),
         ("HTTP, of every program", _variables(HttpSettings)),
-        ("Local workers (orchestrator `process`)", _variables(ProcessSettings)),
-        ("Docker Swarm (orchestrator `swarm`)", _variables(SwarmSettings)),
+        *((f"Orchestrator `{name}`", _backend(module)) for name, module in backends().items()),
         ("The gateway to the Docker socket", _variables(GatewaySettings)),
         ("The external scaler (KEDA)", _variables(ExternalScalerSettings)),
         ("Pods' deletion cost", _variables(PodDeletionCostSettings)),
@@ -105,6 +105,14 @@ def _variables(*models: type[BaseModel], without: Iterable[str] = ()) -> str:
         for name, default, meaning in _fields(model, without):
             rows += f"| `{name.upper()}` | {default} | {meaning} |\n"
     return rows
+
+
+def _backend(module: ModuleType) -> str:
+    """What a backend says of itself, and its settings."""
+    about, _, _ = (inspect.getdoc(module) or "").partition("\n\n")
+    settings = getattr(module, "SETTINGS", None)
+    table = "It has no settings.\n" if settings is None else _variables(settings)
+    return f"{about}\n\n{table}"
 
 
 def _fields(model: type[BaseModel], without: Iterable[str]) -> Iterable[tuple[str, str, str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pydantic import (
 
 from common.errors import ConfigError, first_problem
 from common.settings import Settings, load, read_yaml
-from scaler import orchestrators
+from scaler.orchestrators import backends
 from scaler.policy.target import Knobs, Target
 
 CONFIG_VARIABLE = "SCALING_CONFIG"
@@ -88,9 +87,8 @@ class ProgramSection(Settings):
     @field_validator("orchestrator")
     @classmethod
     def _exists(cls, value: str) -> str:
-        known = orchestrator_names()
-        if value not in known:
-            raise ValueError(", ".join(known))
+        if value not in backends():
+            raise ValueError(", ".join(backends()))
         return value
 
 
@@ -102,16 +100,6 @@ class ScalerConfig:
     scaling: ScalingSection
     worker: WorkerSection
     targets: tuple[Target, ...]
-
-
-def orchestrator_names() -> list[str]:
-    """The backends that can be configured: the modules beside `base` and `pooled`.
-
-    A module `swarm_…` is part of `swarm`, no backend of its own.
-    """
-    found = {module.name for module in pkgutil.iter_modules(orchestrators.__path__)}
-    parts = {name for name in found for other in found if name.startswith(f"{other}_")}
-    return sorted(found - parts - {"base", "errors", "pooled"})
 
 
 def load_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> ScalerConfig:
@@ -198,7 +186,7 @@ def _target(number: int, entry: Any, defaults: dict[str, Any]) -> Target:
         target = Target.model_validate({**defaults, **entry})
     except ValidationError as error:
         raise ConfigError(*first_problem(error, label)) from None
-    if target.orchestrator not in orchestrator_names():
-        allowed = ", ".join(orchestrator_names())
+    if target.orchestrator not in backends():
+        allowed = ", ".join(backends())
         raise ConfigError(".".join((*label, "orchestrator")), target.orchestrator, allowed)
     return target

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from scaler.config.load import ProgramSection, ScalingSection, WorkerSection, orchestrator_names
+from scaler.config.load import ProgramSection, ScalingSection, WorkerSection
+from scaler.orchestrators import backends
 from scaler.policy.target import Pool, Schedule, Target
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,7 +28,7 @@ def schema() -> dict[str, Any]:
     top = _of(ProgramSection, definitions)
     target = parts["target"]
     for properties in (top["properties"], target["properties"]):
-        properties["orchestrator"]["enum"] = orchestrator_names()
+        properties["orchestrator"]["enum"] = list(backends())
     return {
         "$schema": _DIALECT,
         "title": "scaling-config.yml",

@@ -1,12 +1,20 @@
-"""Backends that run workers. Each is one module, found by its name and imported when configured.
+"""Where workers run: backends that start them and let them leave, and what the loop asks of each.
 
-Such a module has a class derived from `base.Orchestrator` and a function `create()` that makes
-one from the environment, raising ConfigError for what it can't use.
+A backend is a module or package of this room that declares itself by a function `create()`, which
+makes its orchestrator from the environment and raises ConfigError for what it can't use. The class
+of its settings, where it has any, is its `SETTINGS`; its docstring and theirs are its page in the
+docs. `base` is what all of them implement, `pooled` spreads a target over several services of any
+of them.
+
+The room imports `policy` and `common`. A backend imports no other one, and it alone its client
+library.
 """
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,8 +22,14 @@ if TYPE_CHECKING:
     from scaler.orchestrators.base import Orchestrator
 
 
+def backends() -> dict[str, ModuleType]:
+    """The backends that there are, by the name that a target gives."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "create")}
+
+
 def create(name: str) -> Orchestrator:
-    """The backend of that module name, configured from the environment."""
-    module = importlib.import_module(f"{__name__}.{name}")
-    backend: Orchestrator = module.create()
+    """The backend of that name, configured from the environment; raises ConfigError."""
+    backend: Orchestrator = backends()[name].create()
     return backend

@@ -1,41 +1,38 @@
-"""What every orchestrator can do. Adding one is adding one module beside this."""
+"""What every orchestrator can do, and a fleet as it was at one look."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from scaler.orchestrators.errors import OrchestratorError
-from scaler.policy.observation import Fleet, Worker
+from scaler.policy.observation import Fleet, Worker, WorkerCondition
 from scaler.policy.target import Target
 
-__all__ = ["Orchestrator", "OrchestratorError"]
+__all__ = ["FleetHandle", "Orchestrator", "OrchestratorError", "Roster", "roster"]
 
 
-class Orchestrator(ABC):
-    """Runs the workers of targets. Methods raise OrchestratorError.
+class FleetHandle(ABC):
+    """One target's fleet at one look, and the changes that can be made from there.
 
-    The controller calls, once a cycle and target: `fleet`; then `scale_up` or, to shrink,
-    `victims`, whose workers it asks to drain through the ledger; then `settle`.
+    It carries what a change has to know of that look, so the calls may come in any order, or not
+    at all. Take a new one each cycle. Methods raise OrchestratorError.
     """
 
-    name: str
-    """As in the configuration."""
+    facts: Fleet
+    """What was seen."""
 
     @abstractmethod
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
-        """What runs for `target` now. `workers` tells who of them already consumes."""
-
-    @abstractmethod
-    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
+    def scale_up(self, running: int, *, urgent: bool = False) -> str:
         """Have that many workers running or starting; a sentence of what was done.
 
-        In an emergency (`urgent`) also while `Fleet.hold_yields`.
+        Refused while held, except in an emergency (`urgent`) where `Fleet.hold_yields`.
         """
 
     @abstractmethod
-    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
+    def victims(self, idle: Sequence[Worker], count: int, /) -> Sequence[Worker]:
         """Up to `count` of `idle` that may be asked to leave now, in the order to ask.
 
         Fewer, or none, where asking would make the orchestrator stop somebody else. `idle` may
@@ -43,10 +40,23 @@ class Orchestrator(ABC):
         """
 
     @abstractmethod
-    def settle(self, target: Target) -> str | None:
+    def reconcile(self) -> str | None:
         """Take account of workers that have left by themselves (lower the replica count by the
         slots they left empty), never stopping anyone but the stuck where nothing else ends
-        those; a sentence if anything was done."""
+        those; a sentence if there was anything to do."""
+
+    def refuse_if_held(self, *, urgent: bool) -> None:
+        """Raises OrchestratorError with the reason of a hold that does not yield."""
+        if self.facts.hold is not None and not (urgent and self.facts.hold_yields):
+            raise OrchestratorError(self.facts.hold)
+
+
+class Orchestrator(ABC):
+    """Runs the workers of targets. Methods raise OrchestratorError."""
+
+    @abstractmethod
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+        """What runs for `target` now. `workers` tells who of them already consumes."""
 
     def discover(self) -> Sequence[Mapping[str, Any]]:
         """Services that ask to be scaled, as fields of a Target; most backends know of none."""
@@ -54,3 +64,30 @@ class Orchestrator(ABC):
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
         """Give back what it holds. Workers go on unless they are this process's own children."""
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """A fleet's tasks (see `Worker.task`) by what their workers show."""
+
+    starting: frozenset[str]
+    """Whose worker does not consume yet, or has not shown itself."""
+    draining: frozenset[str]
+    stuck: frozenset[str]
+
+
+def roster(tasks: Collection[str], workers: Iterable[Worker]) -> Roster:
+    """The states of the workers in `tasks`; `workers` may name others, too."""
+    shown = {worker.task: worker for worker in workers}
+    states = {
+        task: shown[task].state if task in shown else WorkerCondition.STARTING for task in tasks
+    }
+
+    def among(state: WorkerCondition) -> frozenset[str]:
+        return frozenset(task for task, each in states.items() if each is state)
+
+    return Roster(
+        starting=among(WorkerCondition.STARTING),
+        draining=among(WorkerCondition.DRAINING),
+        stuck=frozenset(task for task in states if task in shown and shown[task].stuck),
+    )

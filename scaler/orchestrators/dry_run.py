@@ -2,57 +2,53 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from scaler.orchestrators.base import Orchestrator
+from scaler.orchestrators.base import FleetHandle, Orchestrator
 from scaler.policy.observation import Fleet, Worker, WorkerCondition
 from scaler.policy.target import Target
 
 _RUNNING = (WorkerCondition.STARTING, WorkerCondition.IDLE, WorkerCondition.BUSY)
 
 
-class DryRun(Orchestrator):
-    """The fleet is what Prometheus sees of it."""
+@dataclass(frozen=True, slots=True)
+class _Onlooker(FleetHandle):
+    """Says what would be done."""
 
-    name = "dry_run"
+    facts: Fleet
+    service: str
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
-        """Count the workers that show themselves; to which pool they belong, their names tell."""
-        states = [
-            worker.state
-            for worker in workers
-            if not target.pools or target.pool_of(worker.id) == target.service
-        ]
-        running = sum(state in _RUNNING for state in states)
-        return Fleet(
-            replicas=running,
-            running=running,
-            starting=states.count(WorkerCondition.STARTING),
-            draining=states.count(WorkerCondition.DRAINING),
-        )
+    def scale_up(self, running: int, **_: bool) -> str:
+        return f"dry run: would have {running} workers of {self.service}"
 
-    def scale_up(
-        self,
-        target: Target,
-        running: int,
-        *,
-        urgent: bool = False,  # noqa: ARG002 - the interface's
-    ) -> str:
-        """Only say what would be done."""
-        return f"dry run: would have {running} workers of {target.service}"
-
-    def victims(
-        self,
-        target: Target,  # noqa: ARG002 - the interface's
-        idle: Sequence[Worker],  # noqa: ARG002 - the interface's
-        count: int,  # noqa: ARG002 - the interface's
-    ) -> Sequence[Worker]:
+    def victims(self, *_: object) -> Sequence[Worker]:
         """Nobody is asked to leave."""
         return ()
 
-    def settle(self, target: Target) -> str | None:  # noqa: ARG002 - the interface's
+    def reconcile(self) -> None:
         """Nothing to take account of."""
-        return None
+
+
+class DryRun(Orchestrator):
+    """The fleet is what Prometheus sees of it."""
+
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+        """Count the workers that show themselves; to which pool they belong, their names tell."""
+        states = Counter(
+            worker.state
+            for worker in workers
+            if not target.pools or target.pool_of(worker.id) == target.service
+        )
+        running = sum(states[state] for state in _RUNNING)
+        facts = Fleet(
+            replicas=running,
+            running=running,
+            starting=states[WorkerCondition.STARTING],
+            draining=states[WorkerCondition.DRAINING],
+        )
+        return _Onlooker(facts, target.service)
 
 
 def create() -> DryRun:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.policy.observation import Fleet, PoolFleet, Worker
 from scaler.policy.pools import Patience, Place, split, waited
 from scaler.policy.target import Pool, Target
@@ -19,15 +19,33 @@ from scaler.policy.target import Pool, Target
 _SETTLES_IN_S = 10.0
 
 
+class _Changes:
+    """When each pool was last changed."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._at: dict[str, float] = {}
+
+    def note(self, service: str) -> None:
+        self._at[service] = self._clock()
+
+    def settling(self, service: str) -> bool:
+        """Whether what was changed there may still show."""
+        at = self._at.get(service)
+        return at is not None and self._clock() - at < _SETTLES_IN_S
+
+
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """One pool at the last look."""
+class _Part:
+    """One pool as the wrapped orchestrator shows it."""
 
     pool: Pool
-    view: Target
-    """The pool as the wrapped orchestrator knows it."""
-    fleet: Fleet
+    handle: FleetHandle
     patience: Patience
+
+    @property
+    def fleet(self) -> Fleet:
+        return self.handle.facts
 
     def place(self, *, urgent: bool = False) -> Place:
         """As `split` takes it; in an emergency, also where the hold yields."""
@@ -52,104 +70,100 @@ class _Seen:
         return "" if self.place().room else "full"
 
 
+@dataclass(frozen=True, slots=True)
+class _Pools(FleetHandle):
+    """Several services as one fleet."""
+
+    facts: Fleet
+    """The sum over the pools, without those workers that are not counted on any more."""
+    parts: Sequence[_Part]
+    """Cheapest first."""
+    changes: _Changes
+
+    def scale_up(self, running: int, *, urgent: bool = False) -> str:
+        """Fill the cheapest pool, then the next; one that refuses is passed over."""
+        places = [part.place(urgent=urgent) for part in self.parts]
+        done, refused = [], []
+        for number, part in enumerate(self.parts):
+            share = split(running, places)[number]
+            if share <= places[number].running:
+                continue
+            try:
+                done.append(part.handle.scale_up(share, urgent=urgent))
+                self.changes.note(part.pool.service)
+            except OrchestratorError as error:
+                refused.append(f"{part.pool.service}: {error}")
+                places[number] = replace(places[number], open=False)
+        if refused and not done:
+            raise OrchestratorError("; ".join(refused))
+        closed = [f"{part.pool.service} {part.closed}" for part in self.parts if part.closed]
+        return "; ".join([*closed, *refused, *done])
+
+    def victims(self, idle: Sequence[Worker], count: int, /) -> Sequence[Worker]:
+        """Idle workers of the dearest pool, then of the next one, each pool's in its own order.
+
+        The cheaper ones wait while a dearer one takes in a change: it may have more to give.
+        """
+        chosen: list[Worker] = []
+        for part in reversed(self.parts):
+            held, service = part.fleet.hold is not None, part.pool.service
+            given = () if held else part.handle.victims(idle, count - len(chosen))
+            chosen += given
+            if given:
+                self.changes.note(service)
+            waits = part.fleet.running > len(given) and self.changes.settling(service)
+            if len(chosen) >= count or waits:
+                break
+        return chosen
+
+    def reconcile(self) -> str | None:
+        """Reconcile every pool, even where another cannot be."""
+        done: list[str] = []
+        failed = False
+        for part in self.parts:
+            try:
+                reconciled = part.handle.reconcile()
+                if reconciled:
+                    done.append(reconciled)
+                    self.changes.note(part.pool.service)
+            except OrchestratorError as error:
+                done.append(f"{part.pool.service}: {error}")
+                failed = True
+        if failed:
+            raise OrchestratorError("; ".join(done))
+        return "; ".join(done) or None
+
+
 class Pooled(Orchestrator):
     """The orchestrator that it is given, for targets with pools as well as without."""
 
     def __init__(
         self, wrapped: Orchestrator, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.name = wrapped.name
         self._wrapped = wrapped
         self._clock = clock
-        self._seen: dict[str, list[_Seen]] = {}
-        self._changed_at: dict[str, float] = {}
+        self._patience: dict[str, dict[str, Patience]] = {}
+        """By target and service."""
+        self._changes = _Changes(clock)
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
-        """The sum over the pools, without those workers that are not counted on any more."""
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+        """The pools as one fleet."""
         if not target.pools:
             return self._wrapped.fleet(target, workers)
-        before = {seen.pool.service: seen.patience for seen in self._seen.get(target.name, ())}
-        looked = [
+        before = self._patience.get(target.name, {})
+        parts = [
             self._look(target, pool, workers, before.get(pool.service))
             for pool in target.cheapest_first
         ]
-        self._seen[target.name] = looked
-        return _sum(looked)
+        self._patience[target.name] = {part.pool.service: part.patience for part in parts}
+        return _Pools(_sum(parts), parts, self._changes)
 
     def _look(
         self, target: Target, pool: Pool, workers: Sequence[Worker], before: Patience | None
-    ) -> _Seen:
-        view = target.in_pool(pool)
-        fleet = self._wrapped.fleet(view, workers)
-        patience = waited(before, fleet, pool.pending_after, self._clock())
-        return _Seen(pool, view, fleet, patience)
-
-    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
-        """Fill the cheapest pool, then the next; one that refuses is passed over."""
-        if not target.pools:
-            return self._wrapped.scale_up(target, running, urgent=urgent)
-        pools = self._seen[target.name]
-        places = [seen.place(urgent=urgent) for seen in pools]
-        done, refused = [], []
-        for number, seen in enumerate(pools):
-            share = split(running, places)[number]
-            if share <= places[number].running:
-                continue
-            try:
-                done.append(self._wrapped.scale_up(seen.view, share, urgent=urgent))
-                self._note_change(seen)
-            except OrchestratorError as error:
-                refused.append(f"{seen.pool.service}: {error}")
-                places[number] = replace(places[number], open=False)
-        if refused and not done:
-            raise OrchestratorError("; ".join(refused))
-        closed = [f"{seen.pool.service} {seen.closed}" for seen in pools if seen.closed]
-        return "; ".join([*closed, *refused, *done])
-
-    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
-        """Idle workers of the dearest pool, then of the next one, each pool's in its own order.
-
-        The cheaper ones wait while a dearer one takes in a change: it may have more to give.
-        """
-        if not target.pools:
-            return self._wrapped.victims(target, idle, count)
-        chosen: list[Worker] = []
-        for seen in reversed(self._seen[target.name]):
-            held = seen.fleet.hold is not None
-            lacking = count - len(chosen)
-            given = () if held else self._wrapped.victims(seen.view, idle, lacking)
-            chosen += given
-            if given:
-                self._note_change(seen)
-            if len(chosen) >= count or (seen.fleet.running > len(given) and self._changes(seen)):
-                break
-        return chosen
-
-    def _note_change(self, seen: _Seen) -> None:
-        self._changed_at[seen.pool.service] = self._clock()
-
-    def _changes(self, seen: _Seen) -> bool:
-        changed_at = self._changed_at.get(seen.pool.service)
-        return changed_at is not None and self._clock() - changed_at < _SETTLES_IN_S
-
-    def settle(self, target: Target) -> str | None:
-        """Settle every pool, even where another cannot be."""
-        if not target.pools:
-            return self._wrapped.settle(target)
-        done: list[str] = []
-        failed = False
-        for seen in self._seen[target.name]:
-            try:
-                settled = self._wrapped.settle(seen.view)
-                if settled:
-                    done.append(settled)
-                    self._note_change(seen)
-            except OrchestratorError as error:
-                done.append(f"{seen.pool.service}: {error}")
-                failed = True
-        if failed:
-            raise OrchestratorError("; ".join(done))
-        return "; ".join(done) or None
+    ) -> _Part:
+        handle = self._wrapped.fleet(target.in_pool(pool), workers)
+        patience = waited(before, handle.facts, pool.pending_after, self._clock())
+        return _Part(pool, handle, patience)
 
     def discover(self) -> Sequence[Mapping[str, Any]]:
         """As the wrapped one."""
@@ -160,17 +174,17 @@ class Pooled(Orchestrator):
         self._wrapped.close()
 
 
-def _sum(pools: Sequence[_Seen]) -> Fleet:
+def _sum(pools: Sequence[_Part]) -> Fleet:
     """One fleet of all; held only if every pool is."""
 
     def total(name: str) -> int:
-        return sum(getattr(seen.fleet, name) for seen in pools)
+        return sum(getattr(part.fleet, name) for part in pools)
 
-    lost = [seen.place().lost for seen in pools]
+    lost = [part.place().lost for part in pools]
     # What those given up on lack is made up for elsewhere, unless there is no elsewhere.
-    trusted = [seen for seen in pools if not seen.patience.given_up] or pools
-    obstructed = [seen for seen in trusted if seen.fleet.obstacle is not None]
-    held = all(seen.fleet.hold is not None for seen in pools)
+    trusted = [part for part in pools if not part.patience.given_up] or pools
+    obstructed = [part for part in trusted if part.fleet.obstacle is not None]
+    held = all(part.fleet.hold is not None for part in pools)
     return Fleet(
         replicas=total("replicas"),
         running=total("running") - sum(lost),
@@ -179,24 +193,23 @@ def _sum(pools: Sequence[_Seen]) -> Fleet:
         dead=total("dead"),
         unhealthy=total("unhealthy"),
         hold=_words(pools, "hold") if held else None,
-        hold_yields=held and any(seen.fleet.hold_yields for seen in pools),
+        hold_yields=held and any(part.fleet.hold_yields for part in pools),
         obstacle=_words(obstructed, "obstacle") or None,
         obstacle_kind=obstructed[0].fleet.obstacle_kind if obstructed else None,
         pending=_less(pools, "pending", lost),
-        pools=tuple(_part(seen) for seen in pools),
+        pools=tuple(_pool_fleet(part) for part in pools),
     )
 
 
-def _less(pools: Sequence[_Seen], name: str, lost: Sequence[int]) -> int:
+def _less(pools: Sequence[_Part], name: str, lost: Sequence[int]) -> int:
     pairs = zip(pools, lost, strict=True)
-    return sum(max(0, getattr(seen.fleet, name) - gone) for seen, gone in pairs)
+    return sum(max(0, getattr(part.fleet, name) - gone) for part, gone in pairs)
 
 
-def _words(pools: Iterable[_Seen], name: str) -> str:
-    return "; ".join(f"{seen.pool.service}: {getattr(seen.fleet, name)}" for seen in pools)
+def _words(pools: Iterable[_Part], name: str) -> str:
+    return "; ".join(f"{part.pool.service}: {getattr(part.fleet, name)}" for part in pools)
 
 
-def _part(seen: _Seen) -> PoolFleet:
-    fleet = seen.fleet
-    running = seen.place().counted
-    return PoolFleet(seen.pool.service, running, fleet.pending, fleet.draining, seen.closed)
+def _pool_fleet(part: _Part) -> PoolFleet:
+    fleet, running = part.fleet, part.place().counted
+    return PoolFleet(part.pool.service, running, fleet.pending, fleet.draining, part.closed)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +22,14 @@ from typing import Annotated
 from pydantic import Field
 
 from common.settings import Settings, load
-from scaler.orchestrators.base import Orchestrator, OrchestratorError
-from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
+from scaler.orchestrators.base import (
+    FleetHandle,
+    Orchestrator,
+    OrchestratorError,
+    Roster,
+    roster,
+)
+from scaler.policy.observation import Fleet, Obstacle, Worker
 from scaler.policy.target import Target
 
 # A worker that dies this soon after its start died of starting.
@@ -57,79 +63,84 @@ class _Note:
         return _birth(self.pid) == self.born
 
 
+@dataclass(frozen=True, slots=True)
+class _Processes(FleetHandle):
+    """The live processes of one target."""
+
+    facts: Fleet
+    owner: Process
+    target: Target
+    notes: Mapping[str, _Note]
+    """By what their workers call their task."""
+    shown: Roster
+
+    def scale_up(self, running: int, *, urgent: bool = False) -> str:
+        """Start what is lacking."""
+        self.refuse_if_held(urgent=urgent)
+        draining = {self.notes[task] for task in self.shown.draining}
+        lacking = running - sum(note not in draining for note in self.owner.living(self.target))
+        for _ in range(lacking):
+            self.owner.start(self.target)
+        return f"started {max(lacking, 0)} workers of {self.target.service}"
+
+    def victims(self, idle: Sequence[Worker], count: int, /) -> Sequence[Worker]:
+        """Anybody idle of ours may go; who has been idle longest goes first."""
+        leaving = sorted(idle, key=lambda worker: worker.since)
+        return [worker for worker in leaving if worker.task in self.notes][:count]
+
+    def reconcile(self) -> str | None:
+        """End the stuck as a supervisor does: SIGTERM, and SIGKILL when the grace period is over.
+
+        A process that has left by itself is not counted any more; nothing is to be done for it.
+        """
+        stuck = [note for task, note in self.notes.items() if task in self.shown.stuck]
+        return "; ".join(filter(None, map(self.owner.end, stuck))) or None
+
+
 class Process(Orchestrator):
     """One process a worker, started detached so that it survives the scaler."""
-
-    name = "process"
 
     def __init__(self, settings: ProcessSettings) -> None:
         self._command = shlex.split(settings.worker_command)
         self._folder = settings.worker_state
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._stillborn: dict[str, float] = {}
-        self._draining: dict[str, int] = {}
         self._grace_s = settings.graceful_shutdown_timeout
-        self._stuck: dict[str, list[_Note]] = {}
         self._stopped: dict[_Note, float] = {}
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
         """Count the live processes; who has not shown itself yet is starting."""
-        notes = self._living(target)
-        states = {worker.task: worker.state for worker in workers}
-        seen = [states.get(str(note.pid), WorkerCondition.STARTING) for note in notes]
-        draining = self._draining[target.name] = seen.count(WorkerCondition.DRAINING)
-        told = {worker.task for worker in workers if worker.stuck}
-        stuck = self._stuck[target.name] = [note for note in notes if str(note.pid) in told]
+        notes = {str(note.pid): note for note in self.living(target)}
+        shown = roster(notes, workers)
         failed_at = self._stillborn.get(target.name, 0.0)
         waiting = time.monotonic() - failed_at < _RETRY_AFTER_S if failed_at else False
-        return Fleet(
-            replicas=len(notes) - draining,
-            running=len(notes) - draining,
-            starting=seen.count(WorkerCondition.STARTING),
-            draining=draining,
-            unhealthy=len(stuck),
+        running = len(notes) - len(shown.draining)
+        facts = Fleet(
+            replicas=running,
+            running=running,
+            starting=len(shown.starting),
+            draining=len(shown.draining),
+            unhealthy=len(shown.stuck),
             hold=_STILLBORN if waiting else None,
             obstacle=_STILLBORN if waiting else None,
             obstacle_kind=Obstacle.CRASH_LOOP if waiting else None,
         )
+        return _Processes(facts, self, target, notes, shown)
 
-    def scale_up(
-        self,
-        target: Target,
-        running: int,
-        *,
-        urgent: bool = False,  # noqa: ARG002 - the interface's
-    ) -> str:
-        """Start what is lacking."""
-        staying = len(self._living(target)) - self._draining.get(target.name, 0)
-        lacking = running - staying
-        for _ in range(lacking):
-            self._start(target)
-        return f"started {max(lacking, 0)} workers of {target.service}"
+    def end(self, note: _Note) -> str:
+        """Signal a stuck process, if it is time to; which signal it was, "" if it was none."""
+        now = time.monotonic()
+        self._stopped = {other: at for other, at in self._stopped.items() if other.alive}
+        since = self._stopped.setdefault(note, now)
+        if not note.alive or 0 < now - since <= self._grace_s:
+            return ""
+        name = signal.SIGTERM if since == now else signal.SIGKILL
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(note.pid, name)
+        return f"{name.name} to stuck {note.path.stem}"
 
-    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
-        """Anybody idle of ours may go; who has been idle longest goes first."""
-        own = {str(note.pid) for note in self._living(target)}
-        leaving = sorted(idle, key=lambda worker: worker.since)
-        return [worker for worker in leaving if worker.task in own][:count]
-
-    def settle(self, target: Target) -> str | None:
-        """End the stuck as a supervisor does: SIGTERM, and SIGKILL when the grace period is over.
-
-        A process that has left by itself is not counted any more; nothing is to be done for it.
-        """
-        now, done = time.monotonic(), []
-        self._stopped = {note: at for note, at in self._stopped.items() if note.alive}
-        for note in self._stuck.get(target.name, ()):
-            since = self._stopped.setdefault(note, now)
-            if since == now or now - since > self._grace_s:
-                name = signal.SIGTERM if since == now else signal.SIGKILL
-                with contextlib.suppress(ProcessLookupError):  # it has just ended
-                    os.kill(note.pid, name)
-                done.append(f"{name.name} to stuck {note.path.stem}")
-        return "; ".join(done) or None
-
-    def _living(self, target: Target) -> list[_Note]:
+    def living(self, target: Target) -> list[_Note]:
+        """The processes of `target` that are there now; the notes of others are put away."""
         folder = self._folder / target.name
         living = []
         for path in sorted(folder.glob("*.json")):
@@ -147,7 +158,8 @@ class Process(Orchestrator):
         if failed and note and time.time() - note.at < _STILLBORN_S:
             self._stillborn[target.name] = time.monotonic()
 
-    def _start(self, target: Target) -> None:
+    def start(self, target: Target) -> None:
+        """Start one worker of `target`."""
         folder = self._folder / target.name
         folder.mkdir(parents=True, exist_ok=True)
         worker_id = f"{target.name}-{secrets.token_hex(4)}"
@@ -170,6 +182,9 @@ class Process(Orchestrator):
         scratch = path.with_suffix(".tmp")
         scratch.write_text(json.dumps(content))
         scratch.rename(path)
+
+
+SETTINGS = ProcessSettings
 
 
 def create() -> Process:

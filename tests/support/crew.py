@@ -9,7 +9,7 @@ from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard
-from scaler.orchestrators.base import Orchestrator
+from scaler.orchestrators.base import FleetHandle, Orchestrator
 from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
@@ -25,14 +25,13 @@ from scaler.prometheus.client import Prometheus, PrometheusError, Sample
 from scaler.prometheus.signals import Seen, Signals
 from scaler.web.page_data import PageData
 from scaler.web.status import Links, StatusBoard
+from tests.support.handles import Handle
 
 START = 1_700_000_000.0
 
 
 class Crew(Signals, Orchestrator):
     """One queue and fleet for each target; workers do as they are asked, at once."""
-
-    name = "process"
 
     def __init__(self) -> None:
         super().__init__(Prometheus("http://127.0.0.1:9"))
@@ -76,10 +75,10 @@ class Crew(Signals, Orchestrator):
             for name, state in crew.items()
         ]
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
         states = list(self.states.get(target.name, {}).values())
         running = len(states) - states.count("draining")
-        return Fleet(
+        facts = Fleet(
             len(states),
             running,
             starting=self.starting,
@@ -87,6 +86,7 @@ class Crew(Signals, Orchestrator):
             hold=self.hold,
             obstacle=self.obstacle,
         )
+        return Handle(facts, target, self)
 
     def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         crew = self.states.setdefault(target.name, {})
@@ -98,7 +98,7 @@ class Crew(Signals, Orchestrator):
     def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         return idle[:count]
 
-    def settle(self, target: Target) -> str | None:
+    def reconcile(self, target: Target) -> str | None:
         return None
 
     def request_drain(self, worker_id: str, reason: str, *, ttl_s: int = 60) -> bool:

@@ -100,9 +100,11 @@ class Crew:
         name = target.service
         if self.lost(name):
             until(
-                lambda: swarm.settle(target), "taken in again", explain=lambda: self.describe(name)
+                lambda: swarm.fleet(target, []).reconcile(),
+                "taken in again",
+                explain=lambda: self.describe(name),
             )
-            assert swarm.settle(target), self.describe(name)
+            assert swarm.fleet(target, []).reconcile(), self.describe(name)
             assert not self.lost(name), self.describe(name)
 
     def describe(self, name: str) -> str:

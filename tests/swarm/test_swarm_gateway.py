@@ -104,15 +104,16 @@ def test_hostile_requests_never_reach_the_socket(
 def test_all_that_the_scaler_does_passes(crew: Crew, tap: Tap, client: GatewayEngine) -> None:
     crew.create("through", 2, *_OPTED_IN)
     swarm, target = Swarm(client), Target(service="through", min_workers=1, max_workers=6)
-    assert swarm.scale_up(target, 4) == "through: replicas 2 -> 4"
+    assert swarm.fleet(target, []).scale_up(4) == "through: replicas 2 -> 4"
     crew.settled("through", running=4)
     workers = [
         Worker(task, WorkerCondition.IDLE, 0.0, task=task) for task in crew.running("through")
     ]
-    assert swarm.fleet(target, workers).running == 4
-    leaver = swarm.victims(target, workers, 1)[0]
+    handle = swarm.fleet(target, workers)
+    assert handle.facts.running == 4
+    leaver = handle.victims(workers, 1)[0]
     crew.leave(leaver.task)
-    assert swarm.settle(target) == "through: replicas 4 -> 3, an empty slot"
+    assert swarm.fleet(target, []).reconcile() == "through: replicas 4 -> 3, an empty slot"
     crew.removed(swarm, target)
     crew.settled("through", running=3)
     kinds = {re.sub(rb"^[A-Z]+ (/v[0-9.]+)?/([a-z]+).*", rb"\2", line) for line in tap.lines}

@@ -71,14 +71,14 @@ def shrink(crew: Crew, name: str, dice: random.Random) -> int:
             if dice.random() < 0.8
         ]
         count = min(dice.randrange(1, 4), len(running) - 1)
-        leavers = [worker.task for worker in swarm.victims(target, idle, count)]
+        leavers = [worker.task for worker in swarm.fleet(target, idle).victims(idle, count)]
         if not leavers and len(idle) == len(running):
             return done
         for task in dice.sample(leavers, len(leavers)):
             crew.leave(task)
         for _ in leavers:
             before, foretold = slot_numbers(crew, name), next_removed(crew.view(name).slots)
-            assert swarm.settle(target), crew.describe(name)
+            assert swarm.fleet(target, []).reconcile(), crew.describe(name)
             crew.removed(swarm, target)
             gone = before - slot_numbers(crew, name)
             assert gone < {slot.number for slot in foretold} or gone == {

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
+from scaler.orchestrators.base import FleetHandle
 from scaler.orchestrators.pooled import Pooled
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.orchestrator import Swarm
@@ -44,21 +45,24 @@ class Pools:
         running = sorted(self.crew.running("reserved") | self.crew.running("spot"))
         return [Worker(task, WorkerCondition.IDLE, 0.0, task=task) for task in running]
 
-    def fleet(self) -> Fleet:
+    def look(self) -> FleetHandle:
         return self.pooled.fleet(TARGET, self.idle())
+
+    def fleet(self) -> Fleet:
+        return self.look().facts
 
     def counts(self) -> list[int]:
         return [pool.running for pool in self.fleet().pools]
 
     def _settled(self) -> bool:
-        self.pooled.settle(TARGET)
+        self.look().reconcile()
         return not self.fleet().dead
 
     def shrink(self, count: int) -> list[str]:
         """Have so many leave as the controller would; the services that they were of."""
-        self.fleet()
+        handle = self.look()
         spot = self.crew.running("spot")
-        leavers = [worker.task for worker in self.pooled.victims(TARGET, self.idle(), count)]
+        leavers = [worker.task for worker in handle.victims(self.idle(), count)]
         for task in leavers:
             self.crew.leave(task)
         until(self._settled, "empty slots given back")
@@ -84,8 +88,9 @@ def test_what_finds_no_node_spills_over_and_the_dear_are_given_back_first(
     crew.create("reserved", 0, *_LABELS, *limits)
     crew.create("spot", 0, *_LABELS)
     pools = Pools(crew, gateway)
-    assert pools.fleet().running == 0
-    said = pools.pooled.scale_up(TARGET, 4)
+    handle = pools.look()
+    assert handle.facts.running == 0
+    said = handle.scale_up(4)
     assert said == "reserved: replicas 0 -> 3; spot: replicas 0 -> 1"
     crew.settled("spot", running=1)
     until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
@@ -93,8 +98,9 @@ def test_what_finds_no_node_spills_over_and_the_dear_are_given_back_first(
 
     pools.now += 60
     assert pools.counts() == [0, 1]
-    assert pools.fleet().pools[0].pending == 3
-    said = pools.pooled.scale_up(TARGET, 4)
+    handle = pools.look()
+    assert handle.facts.pools[0].pending == 3
+    said = handle.scale_up(4)
     assert said == "reserved no place for more within 60 s; spot: replicas 1 -> 4"
     crew.settled("spot", running=4)
     assert pools.counts() == [0, 4]
@@ -119,15 +125,13 @@ def test_a_pool_can_shrink_although_some_of_it_have_no_node(
     crew.create("reserved", 2, *_LABELS, "--replicas-max-per-node", "2")
     crew.create("spot", 0, *_LABELS)
     pools = Pools(crew, gateway)
-    assert pools.fleet().running == 2
-    pools.pooled.scale_up(TARGET, 3)
+    handle = pools.look()
+    assert handle.facts.running == 2
+    handle.scale_up(3)
     until(lambda: pools.fleet().obstacle_kind is Obstacle.NO_NODE, "said to be in the way")
     stays, leaves = sorted(crew.running("reserved"))
-    crew.leave(
-        pools.pooled.victims(TARGET, [Worker(leaves, WorkerCondition.IDLE, 0, task=leaves)], 1)[
-            0
-        ].id
-    )
+    idle = [Worker(leaves, WorkerCondition.IDLE, 0, task=leaves)]
+    crew.leave(pools.look().victims(idle, 1)[0].id)
 
     def replaced() -> bool:
         running = crew.running("reserved")
@@ -136,6 +140,6 @@ def test_a_pool_can_shrink_although_some_of_it_have_no_node(
     until(replaced, "its place taken", explain=lambda: crew.describe("reserved"))
     assert stays in crew.running("reserved")
     assert pools.fleet().pending == 0
-    until(lambda: pools.pooled.settle(TARGET), "an empty slot given back")
+    until(lambda: pools.look().reconcile(), "an empty slot given back")
     crew.settled("reserved", running=2)
     assert set(crew.exits.values()) == {0}

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from scaler.orchestrators.base import OrchestratorError
+from scaler.orchestrators.base import FleetHandle, OrchestratorError
 from scaler.orchestrators.swarm.engine import DirectEngine, StaleVersionError
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.orchestrators.swarm.service_view import ServiceView
-from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
+from scaler.policy.observation import Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Target
 from tests.support.waiting import until
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
@@ -131,7 +131,7 @@ def test_a_version_that_is_no_longer_true_is_refused(crew: Crew) -> None:
     crew.manager.cli("service", "update", "--detach", "--label-add", "by=person", "stale")
     with pytest.raises(StaleVersionError):
         crew.direct.set_replicas(old, 5)
-    assert swarm_of(crew).scale_up(target("stale"), 2) == "stale: replicas 1 -> 2"
+    assert swarm_of(crew).fleet(target("stale"), []).scale_up(2) == "stale: replicas 1 -> 2"
     assert spec_of(crew.manager, "stale")["Labels"] == {"by": "person"}
 
 
@@ -158,11 +158,11 @@ def test_idle_workers_leave_one_by_one_and_only_empty_slots_are_removed(crew: Cr
     while len(crew.running("down")) > 1:
         running = crew.running("down")
         idle = [w for w in seen_by(crew, "down") if dice.random() < 0.7]
-        leavers = [worker.task for worker in swarm.victims(one, idle, 2)]
+        leavers = [worker.task for worker in swarm.fleet(one, idle).victims(idle, 2)]
         for task in dice.sample(leavers, len(leavers)):
             crew.leave(task)
         for _ in leavers:
-            until(lambda: swarm.settle(one), "an empty slot given back")
+            until(lambda: swarm.fleet(one, []).reconcile(), "an empty slot given back")
             crew.removed(swarm, one)
         crew.settled("down")
         assert crew.running("down") == running - set(leavers)
@@ -174,11 +174,12 @@ def test_dead_slots_count_as_replicas_and_a_raise_allows_for_them(crew: Crew) ->
     crew.create("dead", 3)
     swarm, one = swarm_of(crew), target("dead")
     crew.leave(crew.view("dead").slots[0].task)
-    fleet = swarm.fleet(one, seen_by(crew, "dead"))
+    handle = swarm.fleet(one, seen_by(crew, "dead"))
+    fleet = handle.facts
     assert (fleet.replicas, fleet.running, fleet.dead, fleet.starting) == (3, 2, 1, 0)
-    assert swarm.scale_up(one, 4) == "dead: replicas 3 -> 5"
+    assert handle.scale_up(4) == "dead: replicas 3 -> 5"
     assert len(crew.settled("dead", running=4).slots) == 5
-    assert swarm.settle(one) == "dead: replicas 5 -> 4, an empty slot"
+    assert swarm.fleet(one, []).reconcile() == "dead: replicas 5 -> 4, an empty slot"
     crew.removed(swarm, one)
     assert crew.settled("dead", running=4).dead == 0
     assert STOPPED_BY_SWARM not in crew.exits.values()
@@ -189,15 +190,15 @@ def test_no_update_while_a_task_finishes_after_sigterm(crew: Crew) -> None:
     crew.manager.cli("service", "scale", "--detach", "term=2")
     swarm, one = swarm_of(crew), target("term")
     until(lambda: any(task.leaving for task in crew.view("term").tasks), "SIGTERM sent")
-    fleet = swarm.fleet(one, [])
-    assert fleet.draining == 1
-    assert fleet.hold == "1 tasks finish their jobs after SIGTERM"
+    handle = swarm.fleet(one, [])
+    assert handle.facts.draining == 1
+    assert handle.facts.hold == "1 tasks finish their jobs after SIGTERM"
     with pytest.raises(OrchestratorError, match="after SIGTERM"):
-        swarm.scale_up(one, 5)
-    assert swarm.settle(one) is None
-    assert not swarm.victims(one, seen_by(crew, "term"), 1)
+        handle.scale_up(5)
+    assert handle.reconcile() is None
+    assert not handle.victims(seen_by(crew, "term"), 1)
     crew.settled("term", running=2)
-    assert swarm.scale_up(one, 5) == "term: replicas 2 -> 5"
+    assert swarm.fleet(one, []).scale_up(5) == "term: replicas 2 -> 5"
     assert list(crew.exits.values()) == [STOPPED_BY_SWARM]
 
 
@@ -206,13 +207,14 @@ def test_in_an_emergency_workers_come_and_the_one_that_finishes_is_not_killed(cr
     crew.manager.cli("service", "scale", "--detach", "urgent=2")
     swarm, one = swarm_of(crew), target("urgent")
 
-    def ending() -> Fleet | None:
-        fleet = swarm.fleet(one, [])
-        return fleet if fleet.draining else None
+    def ending() -> FleetHandle | None:
+        handle = swarm.fleet(one, [])
+        return handle if handle.facts.draining else None
 
-    assert until(ending, "SIGTERM sent").hold_yields
+    handle = until(ending, "SIGTERM sent")
+    assert handle.facts.hold_yields
     kept = crew.running("urgent")
-    assert swarm.scale_up(one, 5, urgent=True) == "urgent: replicas 2 -> 5"
+    assert handle.scale_up(5, urgent=True) == "urgent: replicas 2 -> 5"
     crew.settled("urgent", running=5)
     assert kept < crew.running("urgent")
     # By itself, not by SIGKILL at the end of its grace period.
@@ -229,7 +231,7 @@ def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(cr
         Worker("a", WorkerCondition.UNHEALTHY, 0.0, task=sick.task, stuck=True),
         Worker("b", WorkerCondition.IDLE, 0.0, task=well.task),
     ]
-    fleet = swarm.fleet(one, told)
+    fleet = swarm.fleet(one, told).facts
     assert (fleet.running, fleet.unhealthy) == (2, 1)
     crew.inside(sick.task, "touch", "/tmp/stuck")
 
@@ -239,7 +241,7 @@ def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(cr
 
     until(replaced, "another in its place", explain=lambda: crew.describe("sick"))
     assert well.task in crew.running("sick")
-    fleet = swarm.fleet(one, told)
+    fleet = swarm.fleet(one, told).facts
     assert (fleet.replicas, fleet.running, fleet.unhealthy, fleet.dead) == (2, 2, 0, 0)
 
 
@@ -257,7 +259,7 @@ def test_a_bad_rollout_during_a_burst_comes_back_to_the_good_image(crew: Crew) -
     def burst() -> bool:
         """A controller that wants five workers throughout."""
         try:
-            return swarm.scale_up(one, 5) == "roll: replicas 2 -> 5"
+            return swarm.fleet(one, []).scale_up(5) == "roll: replicas 2 -> 5"
         except OrchestratorError as error:
             holds.add(str(error))
             return False
@@ -303,12 +305,15 @@ def _races(crew: Crew, name: str, rounds: int) -> Counter[str]:
             with contextlib.suppress(StaleVersionError):
                 crew.direct.set_replicas(seen, 0)
             return False
-        swarm.settle(one)  # a roll-out that the count overtakes may have left a slot behind
+        # A roll-out that the count overtakes may have left a slot behind.
+        swarm.fleet(one, []).reconcile()
         return not seen.hold and not seen.slots
 
     def scale() -> None:
+        """Cycle after cycle, as the controller does, until the count is reached."""
         with contextlib.suppress(OrchestratorError):  # a hold, since a roll-out begins
-            swarm.scale_up(one, engine.view(name).replicas + 1)
+            while not (handle := swarm.fleet(one, [])).facts.replicas:
+                handle.scale_up(1)
 
     for number in range(rounds):
         # From none, so that no roll-out has to be waited for.
@@ -379,10 +384,10 @@ def test_what_stands_in_the_way_is_said(crew: Crew) -> None:
 
 def _expect_obstacle(swarm: Swarm, service: str, kind: Obstacle, words: str) -> None:
     def said() -> bool:
-        fleet = swarm.fleet(target(service), [])
+        fleet = swarm.fleet(target(service), []).facts
         return fleet.obstacle_kind is kind and words in (fleet.obstacle or "")
 
-    until(said, f"obstacle {words!r}", explain=lambda: swarm.fleet(target(service), []))
+    until(said, f"obstacle {words!r}", explain=lambda: swarm.fleet(target(service), []).facts)
 
 
 @pytest.mark.parametrize(
@@ -398,9 +403,10 @@ def test_a_service_whose_workers_cannot_leave_is_refused(
 ) -> None:
     crew.create("unfit", 1, *flags)
     swarm = swarm_of(crew)
-    assert words in (swarm.fleet(target("unfit"), []).hold or "")
+    handle = swarm.fleet(target("unfit"), [])
+    assert words in (handle.facts.hold or "")
     with pytest.raises(OrchestratorError, match=words):
-        swarm.scale_up(target("unfit"), 2)
+        handle.scale_up(2)
     assert crew.view("unfit").replicas == 1
 
 
@@ -413,10 +419,10 @@ def test_a_stack_deploy_that_resets_the_count_is_mended_at_once(crew: Crew) -> N
     crew.own("reset_few")
     swarm, one = swarm_of(crew), target("reset_few")
     until(lambda: crew.running("reset_few"), "the first worker")
-    swarm.scale_up(one, 4)
+    swarm.fleet(one, []).scale_up(4)
     crew.settled("reset_few", running=4)
     crew.manager.cli(*deploy)
     assert crew.view("reset_few").replicas == 1
     until(lambda: not crew.view("reset_few").hold, "those stopped having ended")
-    assert swarm.scale_up(one, 4) == "reset_few: replicas 1 -> 4"
+    assert swarm.fleet(one, []).scale_up(4) == "reset_few: replicas 1 -> 4"
     crew.settled("reset_few", running=4)

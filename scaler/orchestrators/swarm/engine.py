@@ -25,7 +25,7 @@ _STALE = "update out of sequence"
 
 
 class StaleVersionError(OrchestratorError):
-    """The service has been changed since it was read: read again and decide again."""
+    """The service has been changed since it was read: nothing is changed on that ground."""
 
 
 class Engine(Protocol):

@@ -12,7 +12,7 @@ from scaler.orchestrators.swarm.service_view import ServiceView, from_json
 
 
 class GatewayEngine:
-    """Implements `swarm_engine.Engine` over the gateway's HTTP."""
+    """Implements `engine.Engine` over the gateway's HTTP."""
 
     def __init__(self, url: str, token: str, *, timeout_s: float = 8.0) -> None:
         self._url = url.rstrip("/")

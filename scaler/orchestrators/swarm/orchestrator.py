@@ -7,62 +7,122 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Self
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
-
-from common.settings import Settings, load
-from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from common.settings import load
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError, roster
 from scaler.orchestrators.swarm.engine import DirectEngine, Engine, StaleVersionError
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.removal_order import choose, safe_to_lower
 from scaler.orchestrators.swarm.service_view import ServiceView, bounds_of, obstacle, offer_of
-from scaler.policy.observation import Fleet, Worker, WorkerCondition
+from scaler.orchestrators.swarm.settings import SwarmSettings
+from scaler.policy.observation import Fleet, Worker
 from scaler.policy.target import MAX_REPLICAS, Target
 
-_ATTEMPTS = 5
 _CATCHES_UP_IN_S = 10.0
 
 
-class SwarmSettings(Settings):
-    """Where the Swarm is and what it must grant its workers."""
-
-    docker_host: str = "unix:///var/run/docker.sock"
-    gateway_url: str | None = None
-    """http://host:port of the gateway; without it the engine is spoken to directly."""
-    gateway_token: SecretStr | None = None
-    graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
-    """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it."""
-
-    @model_validator(mode="after")
-    def _token_given(self) -> Self:
-        if self.gateway_url and self.gateway_token is None:
-            raise ValueError("GATEWAY_URL only together with GATEWAY_TOKEN")
-        return self
-
-
-def create() -> Swarm:
-    """From the environment; raises ConfigError."""
+def from_environment() -> Swarm:
+    """Through the gateway where one is named; raises ConfigError."""
     settings = load(SwarmSettings)
-    return Swarm(_engine(settings))
-
-
-def _engine(settings: SwarmSettings) -> Engine:
     if settings.gateway_url and settings.gateway_token:
-        return GatewayEngine(settings.gateway_url, settings.gateway_token.get_secret_value())
+        token = settings.gateway_token.get_secret_value()
+        return Swarm(GatewayEngine(settings.gateway_url, token))
     grace_s = settings.graceful_shutdown_timeout
-    return DirectEngine(settings.docker_host, min_grace_s=grace_s)
+    return Swarm(DirectEngine(settings.docker_host, min_grace_s=grace_s))
+
+
+@dataclass(slots=True)
+class _Service(FleetHandle):
+    """A service at one look. Its count is changed at the version of that look alone."""
+
+    facts: Fleet
+    engine: Engine
+    seen: ServiceView
+    draining: frozenset[str]
+    """Tasks whose workers have been told to go."""
+    low: int
+    high: int
+    behind_s: float
+    """For how long the slots have not been as many as the count."""
+    changed: bool = False
+    """From here: what was seen is past."""
+
+    def scale_up(self, running: int, *, urgent: bool = False) -> str:
+        """Raise the count to `running` plus the slots that nobody will be in.
+
+        If `urgent`, also while tasks end after SIGTERM: see docs/adr/0066.
+        """
+        try:
+            now = self._again()
+            if now.hold and not (urgent and now.hold_yields):
+                raise OrchestratorError(f"{now.name}: {now.hold}")
+            leaving = sum(slot.task in self.draining and not slot.dead for slot in now.slots)
+            # Those on their way out are replaced at once, but never above the label's maximum.
+            wanted = now.dead + min(running + leaving, self.high)
+            if wanted <= now.replicas:
+                return f"{now.name} already has {now.replicas} replicas"
+            return self._set(now, wanted)
+        except StaleVersionError:
+            return self._overtaken()
+
+    def victims(self, idle: Sequence[Worker], count: int, /) -> Sequence[Worker]:
+        """Idle workers, longest idle first, on whose slots Swarm's order of removal will fall."""
+        if self.seen.hold or not _caught_up(self.seen):
+            return ()
+        # A slot without a node goes before all others and stops nobody.
+        slots = [slot for slot in self.seen.slots if slot.node]
+        own = {slot.task for slot in slots}
+        by_task = {one.task: one for one in sorted(idle, key=lambda one: one.since)}
+        return [by_task[task] for task in choose(slots, [t for t in by_task if t in own], count)]
+
+    def reconcile(self) -> str | None:
+        """Lower the count by one if exactly a dead slot goes with it; take in slots beyond it."""
+        if self.changed or self._mended(self.seen) is None:
+            return None
+        try:
+            now = self._again()
+            mended = self._mended(now)
+            return None if mended is None else self._set(now, *mended)
+        except StaleVersionError:
+            return self._overtaken()
+
+    def _mended(self, seen: ServiceView) -> tuple[int, str] | None:
+        """The count that takes account of the slots, and what of them; None to leave it."""
+        if seen.hold:
+            return None
+        if _caught_up(seen):
+            lower = seen.replicas > self.low and safe_to_lower(seen.slots)
+            return (seen.replicas - 1, ", an empty slot") if lower else None
+        # Swarm would remove what it keeps beyond the count at the next change of it.
+        beyond = seen.replicas < len(seen.slots) <= self.high
+        if self.behind_s < _CATCHES_UP_IN_S or not beyond:
+            return None
+        return len(seen.slots), ", slots that Swarm had left over"
+
+    def _again(self) -> ServiceView:
+        """The service's tasks now; StaleVersionError when the service is not as it was seen."""
+        now = self.engine.view(self.seen.id)
+        if now.version != self.seen.version:
+            raise StaleVersionError(f"{now.name} has been changed")
+        return now
+
+    def _set(self, now: ServiceView, replicas: int, why: str = "") -> str:
+        self.engine.set_replicas(now, replicas)
+        self.changed = True
+        return f"{now.name}: replicas {now.replicas} -> {replicas}{why}"
+
+    def _overtaken(self) -> str:
+        return f"{self.seen.name} has changed since it was looked at; decided again next cycle"
 
 
 class Swarm(Orchestrator):
     """Replicated services of a Swarm. Nothing but their replica count is ever changed."""
 
-    name = "swarm"
-
     def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
         self._engine = engine
         self._clock = clock
-        self._draining: dict[str, frozenset[str]] = {}
         self._behind: dict[str, tuple[int, float]] = {}
         """Services whose slots are not as many as their count: at which version, since when."""
 
@@ -70,116 +130,59 @@ class Swarm(Orchestrator):
         """Give the connection back."""
         self._engine.close()
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
-        """Count slots and tasks, and say what forbids a change or stands in the way."""
-        seen = self._engine.view(target.service)
-        states = {worker.task: worker.state for worker in workers}
-        stuck = {worker.task for worker in workers if worker.stuck}
-        kind, words = obstacle(seen.tasks, self._clock()) or (None, None)
-        live = [slot for slot in seen.slots if not slot.dead]
-        said = [states.get(slot.task, WorkerCondition.STARTING) for slot in live]
-        self._draining[target.name] = frozenset(
-            slot.task
-            for slot, state in zip(live, said, strict=True)
-            if state is WorkerCondition.DRAINING
-        )
-        asked = said.count(WorkerCondition.DRAINING)
-        return Fleet(
-            replicas=seen.replicas,
-            running=len(live) - asked,
-            starting=said.count(WorkerCondition.STARTING),
-            draining=asked + sum(task.leaving for task in seen.tasks),
-            dead=seen.dead,
-            unhealthy=sum(slot.task in stuck for slot in live),
-            hold=seen.hold,
-            hold_yields=seen.hold_yields,
-            obstacle=words,
-            obstacle_kind=kind,
-            pending=sum(
-                not slot.running and state is not WorkerCondition.DRAINING
-                for slot, state in zip(live, said, strict=True)
-            ),
-            most=_bounds(seen)[1],
-        )
-
-    def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
-        """Raise the count to `running` plus the slots that nobody will be in.
-
-        If `urgent`, also while tasks end after SIGTERM: see docs/adr/0066.
-        """
-        draining = self._draining.get(target.name, frozenset())
-        for _ in range(_ATTEMPTS):
-            seen = self._changeable(target, urgent=urgent)
-            slots = seen.slots
-            leaving = sum(slot.task in draining and not slot.dead for slot in slots)
-            # Those on their way out are replaced at once, but never above the label's maximum.
-            wanted = seen.dead + min(running + leaving, _bounds(seen)[1])
-            if wanted <= seen.replicas:
-                return f"{seen.name} already has {seen.replicas} replicas"
-            try:
-                self._engine.set_replicas(seen, wanted)
-            except StaleVersionError:
-                continue
-            return f"{seen.name}: replicas {seen.replicas} -> {wanted}"
-        raise OrchestratorError(f"{target.service} is being changed by others all the time")
-
-    def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
-        """Idle workers, longest idle first, on whose slots Swarm's order of removal will fall."""
-        seen = self._engine.view(target.service)
-        if seen.hold or not _consistent(seen):
-            return ()
-        # A slot without a node goes before all others and stops nobody.
-        slots = [slot for slot in seen.slots if slot.node]
-        own = {slot.task for slot in slots}
-        by_task = {one.task: one for one in sorted(idle, key=lambda one: one.since)}
-        return [by_task[task] for task in choose(slots, [t for t in by_task if t in own], count)]
-
-    def settle(self, target: Target) -> str | None:
-        """Lower the count by one if exactly a dead slot goes with it; take in slots beyond it."""
-        seen = self._engine.view(target.service)
-        if seen.hold:
-            return None
-        if not _consistent(seen):
-            return self._take_in(seen)
-        self._behind.pop(seen.id, None)
-        if not safe_to_lower(seen.slots):
-            return None
-        if seen.replicas <= max(target.min_workers, _bounds(seen)[0]):
-            return None
-        return self._settle_at(seen, seen.replicas - 1, "an empty slot")
-
-    def _take_in(self, seen: ServiceView) -> str | None:
-        """Count what Swarm keeps beyond the count, and would remove at the next change of it."""
-        slots, now = len(seen.slots), self._clock()
-        version, since = self._behind.get(seen.id, (None, now))
-        if version != seen.version:
-            self._behind[seen.id] = (seen.version, now)
-            return None
-        if now - since < _CATCHES_UP_IN_S or not seen.replicas < slots <= _bounds(seen)[1]:
-            return None
-        return self._settle_at(seen, slots, "slots that Swarm had left over")
-
-    def _settle_at(self, seen: ServiceView, replicas: int, why: str) -> str | None:
-        """Set the count; None when somebody else has changed the service, and goes first."""
-        try:
-            self._engine.set_replicas(seen, replicas)
-        except StaleVersionError:
-            return None
-        return f"{seen.name}: replicas {seen.replicas} -> {replicas}, {why}"
-
     def discover(self) -> Sequence[Mapping[str, Any]]:
         """Services labelled `autoscaler.enable=true`."""
         return [offer_of(seen) for seen in self._engine.opted_in()]
 
-    def _changeable(self, target: Target, *, urgent: bool) -> ServiceView:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+        """Count slots and tasks, and say what forbids a change or stands in the way."""
         seen = self._engine.view(target.service)
-        if seen.hold and not (urgent and seen.hold_yields):
-            raise OrchestratorError(f"{seen.name}: {seen.hold}")
-        return seen
+        low, high = _bounds(seen)
+        kind, words = obstacle(seen.tasks, self._clock()) or (None, None)
+        live = [slot for slot in seen.slots if not slot.dead]
+        shown = roster([slot.task for slot in live], workers)
+        asked = len(shown.draining)
+        facts = Fleet(
+            replicas=seen.replicas,
+            running=len(live) - asked,
+            starting=len(shown.starting),
+            draining=asked + sum(task.leaving for task in seen.tasks),
+            dead=seen.dead,
+            unhealthy=len(shown.stuck),
+            hold=seen.hold,
+            hold_yields=seen.hold_yields,
+            obstacle=words,
+            obstacle_kind=kind,
+            pending=sum(not slot.running and slot.task not in shown.draining for slot in live),
+            most=high,
+        )
+        return _Service(
+            facts,
+            self._engine,
+            seen,
+            shown.draining,
+            low=max(target.min_workers, low),
+            high=high,
+            behind_s=self._lag(seen),
+        )
+
+    def _lag(self, seen: ServiceView) -> float:
+        """For how many seconds Swarm has been behind the count at this version, holds apart."""
+        now = self._clock()
+        if seen.hold:
+            return 0.0
+        if _caught_up(seen):
+            self._behind.pop(seen.id, None)
+            return 0.0
+        version, since = self._behind.get(seen.id, (None, now))
+        if version != seen.version:
+            self._behind[seen.id] = (seen.version, now)
+            return 0.0
+        return now - since
 
 
-def _consistent(seen: ServiceView) -> bool:
-    """Whether Swarm has caught up with the count, so that its next step can be foretold."""
+def _caught_up(seen: ServiceView) -> bool:
+    """Whether Swarm has as many slots as the count, so that its next step can be foretold."""
     return len(seen.slots) == seen.replicas
 
 

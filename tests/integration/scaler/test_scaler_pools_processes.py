@@ -54,34 +54,36 @@ def pooled_in(folder: Path, code: str = _SLEEP) -> Pooled:
 
 def test_pools_of_processes_fill_and_empty_by_price(folder: Path) -> None:
     pooled = pooled_in(folder)
-    assert pooled.fleet(TARGET, []).running == 0
-    said = pooled.scale_up(TARGET, 5)
+    handle = pooled.fleet(TARGET, [])
+    assert handle.facts.running == 0
+    said = handle.scale_up(5)
     assert said == "started 2 workers of reserved; started 3 workers of spot"
     reserved, spot = pids(folder, "reserved"), pids(folder, "spot")
     assert (len(reserved), len(spot)) == (2, 3)
     idle = [
         Worker(str(pid), WorkerCondition.IDLE, 0.0, task=str(pid)) for pid in (*reserved, *spot)
     ]
-    assert pooled.fleet(TARGET, idle).running == 5
-    leavers = pooled.victims(TARGET, idle, 4)
+    handle = pooled.fleet(TARGET, idle)
+    assert handle.facts.running == 5
+    leavers = handle.victims(idle, 4)
     assert {int(worker.task) for worker in leavers[:3]} == set(spot), "the dear ones first"
     assert int(leavers[3].task) in reserved
     for pid in spot:
         os.kill(pid, signal.SIGKILL)
-    until(lambda: pooled.fleet(TARGET, idle).running == 2, "the dear pool empty")
+    until(lambda: pooled.fleet(TARGET, idle).facts.running == 2, "the dear pool empty")
     again = pooled_in(folder)
-    assert again.fleet(TARGET, idle).running == 2, "a new scaler finds the pools"
+    assert again.fleet(TARGET, idle).facts.running == 2, "a new scaler finds the pools"
 
 
 def test_a_pool_whose_workers_die_as_they_start_is_passed_over(folder: Path) -> None:
     pooled = pooled_in(folder, _DIE_IN_RESERVED)
-    pooled.fleet(TARGET, [])
-    pooled.scale_up(TARGET, 2)
+    pooled.fleet(TARGET, []).scale_up(2)
     assert len(pids(folder, "reserved")) == 2
-    until(lambda: pooled.fleet(TARGET, []).running == 0, "the reserved ones dead")
-    fleet = pooled.fleet(TARGET, [])
+    until(lambda: pooled.fleet(TARGET, []).facts.running == 0, "the reserved ones dead")
+    handle = pooled.fleet(TARGET, [])
+    fleet = handle.facts
     assert fleet.hold is None
     assert fleet.pools[0].closed.startswith("held: workers die as they start")
-    assert pooled.scale_up(TARGET, 2).endswith("started 2 workers of spot")
+    assert handle.scale_up(2).endswith("started 2 workers of spot")
     assert len(pids(folder, "spot")) == 2
-    assert pooled.fleet(TARGET, []).running == 2
+    assert pooled.fleet(TARGET, []).facts.running == 2

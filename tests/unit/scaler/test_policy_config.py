@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from scaler.config.load import load_config, orchestrator_names
+from common.settings import Settings
+from scaler.config.load import load_config
+from scaler.orchestrators import backends, create
+from scaler.orchestrators.base import Orchestrator
 from scaler.policy.target import Gates, Priority, Rule
 
 PLAN_FILE = """
@@ -101,7 +104,11 @@ def test_targets_have_what_scaling_sets_and_their_own_over_it(tmp_path: Path) ->
     [
         ("", {"MIN_WORKERS": "12"}, "MAX_WORKERS: 10 is not allowed; allowed: at least min_work"),
         ("", {"MAX_WORKERS": "many"}, "MAX_WORKERS: 'many' is not allowed"),
-        ("", {"ORCHESTRATOR": "nomad"}, "ORCHESTRATOR: 'nomad' is not allowed; allowed: dry_run"),
+        (
+            "",
+            {"ORCHESTRATOR": "no_one"},
+            "ORCHESTRATOR: 'no_one' is not allowed; allowed: dry_run",
+        ),
         ("", {"GRPC_PORT": "70000"}, "GRPC_PORT"),
         ("", {"PROMETHEUS_URL": "ftp://x"}, "http:// or https://host[:port]"),
         ("", {"COOLDOWN_PERIOD": "nan"}, "COOLDOWN_PERIOD"),
@@ -114,7 +121,7 @@ def test_targets_have_what_scaling_sets_and_their_own_over_it(tmp_path: Path) ->
         ("targets: []", {}, "a list of one target or more"),
         ("targets: [3]", {}, "targets.0: 3"),
         ("targets: [{name: a}, {name: a}]", {}, "targets.1.name: 'a'"),
-        ("targets: [{name: a, orchestrator: nomad}]", {}, "targets.a.orchestrator"),
+        ("targets: [{name: a, orchestrator: no_one}]", {}, "targets.a.orchestrator"),
         ("targets: [{name: a, policy: raw}]", {}, "targets.a.query"),
         ("targets: [{name: a, fallback: higher}]", {}, "which fallback higher needs"),
         (
@@ -151,9 +158,18 @@ def test_what_cannot_be_is_refused_by_name_and_value(
 
 
 def test_backends_are_the_modules_that_are_there() -> None:
-    names = orchestrator_names()
-    assert "base" not in names
-    assert {"process", "dry_run"} <= set(names)
+    names = backends().keys()
+    assert {"process", "dry_run", "swarm"} <= names
+    assert names.isdisjoint({"base", "errors", "pooled"}), "these help, and run nothing"
+
+
+@pytest.mark.parametrize("name", backends())
+def test_a_backend_says_what_it_is_and_what_it_is_told(name: str) -> None:
+    backend = backends()[name]
+    assert isinstance(create(name), Orchestrator)
+    assert backend.__doc__, "the docs begin with it"
+    settings = getattr(backend, "SETTINGS", None)
+    assert settings is None or issubclass(settings, Settings)
 
 
 POOLS = """

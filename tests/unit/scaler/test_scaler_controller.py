@@ -13,7 +13,7 @@ from common.ledger import LedgerError
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
-from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
@@ -28,12 +28,11 @@ from scaler.policy.observation import (
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Seen, Signals
+from tests.support.handles import Handle
 
 
 class World(Signals, Orchestrator):
     """A queue and a fleet that obey at once; also the ledger that drains it."""
-
-    name = "process"
 
     def __init__(self) -> None:
         super().__init__(Prometheus("http://127.0.0.1:9"))
@@ -79,12 +78,12 @@ class World(Signals, Orchestrator):
 
     # Orchestrator
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
         if self.fleet_error:
             raise OrchestratorError(self.fleet_error)
         states = list(self.states.values())
         running = len(states) - states.count("draining")
-        return Fleet(
+        facts = Fleet(
             running,
             running,
             draining=states.count("draining"),
@@ -94,6 +93,7 @@ class World(Signals, Orchestrator):
             obstacle=self.obstacle and f"words of {self.obstacle}",
             obstacle_kind=self.obstacle,
         )
+        return Handle(facts, target, self)
 
     def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         while len(self.states) < running:
@@ -104,7 +104,7 @@ class World(Signals, Orchestrator):
     def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         return idle[:count]
 
-    def settle(self, target: Target) -> str | None:
+    def reconcile(self, target: Target) -> str | None:
         return None
 
     # Ledger

@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
-from scaler.orchestrators.base import Orchestrator, OrchestratorError
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.pooled import Pooled
 from scaler.policy.decision import Decision
@@ -35,6 +35,7 @@ from scaler.policy.schedule import bounds
 from scaler.policy.target import Pool, Target
 from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Seen, Signals
+from tests.support.handles import Handle
 
 RESERVED = Pool(service="reserved", price=0.2, max_workers=4)
 SPOT = Pool(service="spot", price=0.5, max_workers=6, pending_after=30)
@@ -43,8 +44,6 @@ TARGET = Target(min_workers=0, pools=(SPOT, RESERVED))
 
 class Services(Signals, Orchestrator):
     """Services with so many places each; what cannot be placed stays pending."""
-
-    name = "process"
 
     def __init__(self) -> None:
         super().__init__(Prometheus("http://127.0.0.1:9"))
@@ -55,7 +54,7 @@ class Services(Signals, Orchestrator):
         self.yields: set[str] = set()
         self.obstacles: dict[str, str] = {}
         self.refuses: set[str] = set()
-        self.settles: dict[str, str] = {}
+        self.reconciles: dict[str, str] = {}
         self.limits: dict[str, int] = {}
         self.states: dict[str, dict[str, str]] = {name: {} for name in self.places}
         self._numbers = count()
@@ -105,10 +104,10 @@ class Services(Signals, Orchestrator):
 
     # Orchestrator
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> Fleet:
+    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
         states = list(self.states[target.service].values())
         running = len(states) - states.count("draining")
-        return Fleet(
+        facts = Fleet(
             running,
             running,
             draining=states.count("draining"),
@@ -118,6 +117,7 @@ class Services(Signals, Orchestrator):
             hold_yields=target.service in self.yields,
             most=self.limits.get(target.service),
         )
+        return Handle(facts, target, self)
 
     def scale_up(self, target: Target, running: int, *, urgent: bool = False) -> str:
         if target.service in self.refuses:
@@ -132,10 +132,10 @@ class Services(Signals, Orchestrator):
     def victims(self, target: Target, idle: Sequence[Worker], count: int) -> Sequence[Worker]:
         return [worker for worker in idle if worker.id in self.states[target.service]][:count]
 
-    def settle(self, target: Target) -> str | None:
+    def reconcile(self, target: Target) -> str | None:
         if target.service in self.refuses:
             raise OrchestratorError("refused")
-        return self.settles.get(target.service)
+        return self.reconciles.get(target.service)
 
     # Ledger
 
@@ -158,7 +158,7 @@ def pooled(services: Services) -> Pooled:
     return Pooled(services, clock=lambda: services.now)
 
 
-def look(services: Services, pooled: Pooled) -> Fleet:
+def look(services: Services, pooled: Pooled) -> FleetHandle:
     return pooled.fleet(TARGET, services.workers(TARGET))
 
 
@@ -167,8 +167,7 @@ def counts(services: Services) -> tuple[int, int]:
 
 
 def raised(services: Services, pooled: Pooled, running: int) -> str:
-    look(services, pooled)
-    return pooled.scale_up(TARGET, running)
+    return look(services, pooled).scale_up(running)
 
 
 def test_the_cheapest_is_filled_and_the_rest_goes_to_the_next(
@@ -180,7 +179,7 @@ def test_the_cheapest_is_filled_and_the_rest_goes_to_the_next(
     assert counts(services) == (4, 2)
     assert said == "reserved: 3 -> 4; spot: 0 -> 2"
     assert raised(services, pooled, 7) == "reserved full; spot: 2 -> 3"
-    fleet = look(services, pooled)
+    fleet = look(services, pooled).facts
     assert (fleet.running, fleet.replicas) == (7, 7)
     assert [(pool.name, pool.running, pool.closed) for pool in fleet.pools] == [
         ("reserved", 4, "full"),
@@ -195,14 +194,15 @@ def test_what_stays_without_a_place_is_asked_for_elsewhere_after_the_time_stated
     raised(services, pooled, 3)
     assert counts(services) == (3, 0)
     for _ in range(60):
-        assert look(services, pooled).running == 3, "it is waited for"
+        assert look(services, pooled).facts.running == 3, "it is waited for"
         services.now += 1
-    fleet = look(services, pooled)
+    handle = look(services, pooled)
+    fleet = handle.facts
     assert (fleet.running, fleet.pending) == (1, 0), "those without a place no longer count"
-    said = pooled.scale_up(TARGET, 3)
+    said = handle.scale_up(3)
     assert counts(services) == (3, 2)
     assert said == "reserved no place for more within 60 s; spot: 0 -> 2"
-    assert look(services, pooled).running == 3
+    assert look(services, pooled).facts.running == 3
 
 
 def test_a_pool_that_has_places_again_counts_again_and_the_dear_one_is_given_back(
@@ -216,26 +216,26 @@ def test_a_pool_that_has_places_again_counts_again_and_the_dear_one_is_given_bac
     assert counts(services) == (3, 2)
     services.places["reserved"] = 4
     services.place()
-    fleet = look(services, pooled)
-    assert fleet.running == 5
-    leavers = pooled.victims(TARGET, services.workers(TARGET), 2)
+    handle = look(services, pooled)
+    assert handle.facts.running == 5
+    leavers = handle.victims(services.workers(TARGET), 2)
     assert {worker.id.split("-")[0] for worker in leavers} == {"spot"}
 
 
 def test_the_cheap_wait_while_the_dear_take_in_a_change(services: Services, pooled: Pooled) -> None:
     raised(services, pooled, 7)
     services.now += 60
-    look(services, pooled)
+    handle = look(services, pooled)
     one, two, three = services.states["spot"]
     idle = [w for w in services.workers(TARGET) if w.id not in (two, three)]
-    assert [w.id for w in pooled.victims(TARGET, idle, 2)] == [one]
+    assert [w.id for w in handle.victims(idle, 2)] == [one]
     assert services.request_drain(one, "")
     idle = [w for w in idle if w.id != one]
     services.now += 9
-    look(services, pooled)
-    assert not pooled.victims(TARGET, idle, 1), "the others of the dear ones may be idle by then"
+    handle = look(services, pooled)
+    assert not handle.victims(idle, 1), "the others of the dear ones may be idle by then"
     services.now += 1
-    (leaver,) = pooled.victims(TARGET, idle, 1)
+    (leaver,) = handle.victims(idle, 1)
     assert leaver.id.startswith("reserved")
 
 
@@ -252,15 +252,17 @@ def test_a_pool_given_up_on_is_no_obstacle_unless_there_is_no_other(
 ) -> None:
     look(services, pooled)
     services.obstacles = {"reserved": "no suitable node"}
-    assert look(services, pooled).obstacle == "reserved: no suitable node"
+    assert look(services, pooled).facts.obstacle == "reserved: no suitable node"
     services.now += 61
-    fleet = look(services, pooled)
+    fleet = look(services, pooled).facts
     assert fleet.pools[0].closed == "no place for more within 60 s"
     assert fleet.obstacle is None
     services.obstacles["spot"] = "no such image"
     look(services, pooled)
     services.now += 61
-    assert look(services, pooled).obstacle == "reserved: no suitable node; spot: no such image"
+    assert (
+        look(services, pooled).facts.obstacle == "reserved: no suitable node; spot: no such image"
+    )
 
 
 def test_the_orchestrators_own_limit_holds_too(services: Services, pooled: Pooled) -> None:
@@ -272,15 +274,15 @@ def test_the_orchestrators_own_limit_holds_too(services: Services, pooled: Poole
 def test_a_held_pool_is_left_alone_and_the_others_go_on(services: Services, pooled: Pooled) -> None:
     raised(services, pooled, 6)
     services.holds["spot"] = "a roll-out is running"
-    fleet = look(services, pooled)
-    assert fleet.hold is None
-    assert fleet.pools[1].closed == "held: a roll-out is running"
-    assert not pooled.victims(TARGET, services.workers(TARGET), 1), "it has just grown"
+    handle = look(services, pooled)
+    assert handle.facts.hold is None
+    assert handle.facts.pools[1].closed == "held: a roll-out is running"
+    assert not handle.victims(services.workers(TARGET), 1), "it has just grown"
     services.now += 10
-    leavers = pooled.victims(TARGET, services.workers(TARGET), 1)
+    leavers = handle.victims(services.workers(TARGET), 1)
     assert [worker.id.split("-")[0] for worker in leavers] == ["reserved"]
     services.holds["reserved"] = "a rollback is running"
-    held = look(services, pooled).hold
+    held = look(services, pooled).facts.hold
     assert held == "reserved: a rollback is running; spot: a roll-out is running"
 
 
@@ -289,21 +291,22 @@ def test_in_an_emergency_the_pools_whose_hold_yields_are_filled(
 ) -> None:
     services.holds = {"reserved": "a roll-out is running", "spot": "1 tasks finish their jobs"}
     services.yields = {"spot"}
-    assert look(services, pooled).hold_yields
-    assert pooled.scale_up(TARGET, 2, urgent=True).endswith("urgently spot: 0 -> 2")
+    handle = look(services, pooled)
+    assert handle.facts.hold_yields
+    assert handle.scale_up(2, urgent=True).endswith("urgently spot: 0 -> 2")
     assert counts(services) == (0, 2)
 
 
-def test_every_pool_is_settled_even_where_another_cannot_be(
+def test_every_pool_is_reconciled_even_where_another_cannot_be(
     services: Services, pooled: Pooled
 ) -> None:
-    look(services, pooled)
-    assert pooled.settle(TARGET) is None
-    services.settles = {"reserved": "reserved: 2 -> 1", "spot": "spot: 3 -> 2"}
-    assert pooled.settle(TARGET) == "reserved: 2 -> 1; spot: 3 -> 2"
+    handle = look(services, pooled)
+    assert handle.reconcile() is None
+    services.reconciles = {"reserved": "reserved: 2 -> 1", "spot": "spot: 3 -> 2"}
+    assert handle.reconcile() == "reserved: 2 -> 1; spot: 3 -> 2"
     services.refuses = {"reserved"}
     with pytest.raises(OrchestratorError, match="reserved: refused; spot: 3 -> 2"):
-        pooled.settle(TARGET)
+        handle.reconcile()
 
 
 def test_whatever_happens_no_maximum_is_passed_and_only_idle_ones_leave(
@@ -323,13 +326,14 @@ def test_whatever_happens_no_maximum_is_passed_and_only_idle_ones_leave(
                         crew[name] = "draining"
                 if crew[name] == "gone":
                     del crew[name]
-        fleet, wanted = look(services, pooled), dice.randrange(11)
-        if wanted > fleet.running:
-            pooled.scale_up(TARGET, wanted)
+        handle, wanted = look(services, pooled), dice.randrange(11)
+        running = handle.facts.running
+        if wanted > running:
+            handle.scale_up(wanted)
         else:
             idle = [w for w in services.workers(TARGET) if w.state == "idle"]
-            leavers = pooled.victims(TARGET, idle, fleet.running - wanted)
-            assert len(leavers) <= fleet.running - wanted
+            leavers = handle.victims(idle, running - wanted)
+            assert len(leavers) <= running - wanted
             kept = [w.id for w in idle if w not in leavers]
             if any(worker.id.startswith("reserved") for worker in leavers):
                 assert not any(name.startswith("spot") for name in kept)
@@ -341,20 +345,22 @@ def test_whatever_happens_no_maximum_is_passed_and_only_idle_ones_leave(
 
 def test_a_target_without_pools_is_the_wrapped_ones(services: Services, pooled: Pooled) -> None:
     plain = Target()
-    assert pooled.scale_up(plain, 2) == "video-creator: 0 -> 2"
-    assert pooled.fleet(plain, []).running == 2
-    assert len(pooled.victims(plain, services.workers(plain), 5)) == 2
-    assert pooled.settle(plain) is None
+    assert pooled.fleet(plain, []).scale_up(2) == "video-creator: 0 -> 2"
+    handle = pooled.fleet(plain, [])
+    assert handle.facts.running == 2
+    assert len(handle.victims(services.workers(plain), 5)) == 2
+    assert handle.reconcile() is None
 
 
 def test_a_dry_run_tells_pools_apart_by_the_workers_names() -> None:
     pooled = Pooled(DryRun())
     names = ["reserved.1.abc", "spot-2", "spot.3.x", "by-hand"]
     workers = [Worker(name, WorkerCondition.IDLE, 0.0) for name in names]
-    fleet = pooled.fleet(TARGET, workers)
+    handle = pooled.fleet(TARGET, workers)
+    fleet = handle.facts
     assert fleet.running == 4
     assert [(pool.name, pool.running) for pool in fleet.pools] == [("reserved", 2), ("spot", 2)]
-    said = pooled.scale_up(TARGET, 9)
+    said = handle.scale_up(9)
     assert said == (
         "dry run: would have 4 workers of reserved; dry run: would have 5 workers of spot"
     )
