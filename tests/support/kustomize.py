@@ -29,7 +29,9 @@ _KNOWN = {
     "configMapGenerator",
     "patches",
     "images",
+    "replacements",
 }
+_LOCAL = "config.kubernetes.io/local-config"
 
 
 def build(folder: Path) -> list[Resource]:
@@ -88,6 +90,35 @@ def _transform(content: dict[str, Any], folder: Path, resources: list[Resource])
         for container in _containers(resources):
             if container["image"] == image["name"]:
                 container["image"] = f"{image['name']}:{image['newTag']}"
+    for replacement in content.get("replacements", []):
+        _replace(replacement, resources)
+    resources[:] = [one for one in resources if not _is_local(one)]
+
+
+def _is_local(resource: Resource) -> bool:
+    annotations: dict[str, str] = resource["metadata"].get("annotations", {})
+    return annotations.get(_LOCAL) == "true"
+
+
+def _replace(replacement: dict[str, Any], resources: list[Resource]) -> None:
+    """Sets fields of one kind to what a field of another resource is."""
+    source = replacement["source"]
+    like = {"kind": source["kind"], "metadata": {"name": source["name"]}}
+    value: Any = _find(resources, like)
+    for part in source["fieldPath"].split("."):
+        value = value[part]
+    for target in replacement["targets"]:
+        assert set(target["select"]) == {"kind"}
+        for resource in resources:
+            if resource["kind"] != target["select"]["kind"]:
+                continue
+            for path in target["fieldPaths"]:
+                *way, last = path.split(".")
+                place = resource
+                for part in way:
+                    place = place[part]
+                assert last in place or target["options"]["create"]
+                place[last] = copy.deepcopy(value)
 
 
 def _find(resources: list[Resource], like: Resource) -> Resource:
@@ -117,18 +148,18 @@ def _merge(into: dict[str, Any], change: dict[str, Any]) -> None:
 
 
 def _apply(patch: dict[str, Any], resources: list[Resource]) -> None:
-    """A JSON patch that adds."""
+    """A JSON patch that adds or replaces."""
     target = patch["target"]
     for resource in resources:
         group = resource["apiVersion"].rpartition("/")[0]
         if not re.fullmatch(target["kind"], resource["kind"]) or group != target["group"]:
             continue
         for step in yaml.safe_load(patch["patch"]):
-            assert step["op"] == "add"
             *way, last = step["path"].strip("/").split("/")
             place: Any = resource
             for part in way:
                 place = place[int(part) if isinstance(place, list) else part]
+            assert step["op"] == ("replace" if last in place else "add")
             place[last] = copy.deepcopy(step["value"])
 
 

@@ -1,4 +1,4 @@
-"""The images of the tests: stand-ins under official names, and the shipped Dockerfiles.
+"""The images of the tests: stand-ins under official names, and the shipped Dockerfile.
 
 No registry is needed. The base is made by mmdebstrap; everything else is built on top of it by
 the engine, whose layer cache makes the second run fast.
@@ -17,6 +17,7 @@ from tests.swarm.engine import CACHE, Engine, EngineError
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDINS = Path(__file__).resolve().parent / "standins"
+DOCKERFILE = ROOT / "deploy" / "images" / "Dockerfile"
 BASE = "debian:bookworm-slim"
 PYTHON = "python:3.11-slim-bookworm"
 # Official name -> folder of its stand-in. The shipped stack file names exactly these.
@@ -89,12 +90,11 @@ def build_standins(engine: Engine) -> None:
 
 
 def build_programs(engine: Engine, programs: tuple[str, ...] = PROGRAMS) -> None:
-    """The shipped Dockerfiles, unchanged, over the stand-in base."""
+    """The shipped Dockerfile, unchanged, over the stand-in base."""
     for program in programs:
-        dockerfile = ROOT / "deploy" / "images" / f"{program}.Dockerfile"
         engine.cli(
-            "build", "--network", "host", "--file", str(dockerfile),
-            "--tag", program_image(program), str(ROOT),
+            "build", "--network", "host", "--file", str(DOCKERFILE),
+            "--build-arg", f"PROGRAM={program}", "--tag", program_image(program), str(ROOT),
         )  # fmt: skip
     engine.cli("image", "prune", "--force", "--filter", f"until={_MAX_AGE}")
 

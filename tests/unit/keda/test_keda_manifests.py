@@ -227,10 +227,25 @@ def test_the_operators_rules_are_prometheus_rules() -> None:
     assert written.read_text() == made["rendered"](), "run make_rules.py"
 
 
-def test_both_pods_of_workers_are_alike(tmp_path: Path) -> None:
-    deployment = kustomize.pods(kustomize.load(ROOT / "worker" / "worker.yaml"))["video-creator"]
-    job = kustomize.pods(kustomize.load(ROOT / "scaled-job" / "scaledjob.yaml"))["video-creator"]
+def test_both_pods_of_workers_are_alike() -> None:
+    deployment = kustomize.pods(kustomize.build(ROOT / "worker"))["video-creator"]
+    job = kustomize.pods(kustomize.build(ROOT / "scaled-job"))["video-creator"]
     assert job.pop("restartPolicy") == "Never"
     environment = job["containers"][0]["env"]
     environment.remove({"name": "MAX_JOBS", "value": "1"})
     assert job == deployment
+
+
+def test_jobs_are_instead_of_the_deployment_and_not_beside_it() -> None:
+    built = keyed(kustomize.build(ROOT / "scaled-job"))
+    assert ("ScaledJob", "video-creator") in built
+    assert ("Deployment", "video-creator") not in built
+
+
+def test_polled_and_pushed_differ_by_the_trigger_alone() -> None:
+    polled = keyed(kustomize.build(ROOT / "external"))
+    pushed = keyed(kustomize.build(ROOT / "external-push"))
+    [trigger] = polled["ScaledObject", "video-creator"]["spec"]["triggers"]
+    assert trigger["type"] == "external"
+    trigger["type"] = "external-push"
+    assert polled == pushed
