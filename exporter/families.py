@@ -13,9 +13,9 @@ from prometheus_client.metrics_core import Metric as Family
 
 from common.records import Histogram, Outcome, QueueCounters, WorkerRecord
 from exporter import catalog
-from exporter.amqp import Depth
-from exporter.fleet import Member, counts, in_flight, stranded
+from exporter.depths import Depth
 from exporter.management import Details
+from exporter.members import Member, counts, in_flight, stranded
 from exporter.selection import DEAD_SUFFIX, QueueName
 from exporter.sources import Reading
 from exporter.thresholds import AlertSettings

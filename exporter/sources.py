@@ -32,7 +32,9 @@ class Reading(Generic[T]):
 class Pending(Generic[T]):
     """A read that has begun."""
 
-    def __init__(self, source: Source[T], future: Future[T], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, source: SourceReader[T], future: Future[T], clock: Callable[[], float]
+    ) -> None:
         self._source = source
         self._future = future
         self._clock = clock
@@ -54,7 +56,7 @@ class Pending(Generic[T]):
         return reading
 
 
-class Source(Generic[T]):
+class SourceReader(Generic[T]):
     """A named source with a thread of its own."""
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:

@@ -11,10 +11,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from common.errors import ConfigError, InvalidInputError
-from common.jobs import Job, parse_job
 from common.settings import load, or_exit
 from worker.dead import BrokerError, JobQueues, Parked
 from worker.errors import JobError
+from worker.jobs import Job, parse_job
 from worker.settings import VoiceSettings, WorkerSettings, load_settings
 from worker.video.themes import Catalogue
 
@@ -36,7 +36,7 @@ All = Annotated[bool, typer.Option("--all", help="Every parked job.")]
 @app.command()
 def run() -> None:
     """Work until asked to leave. Settings come from the environment, see docs/worker.md."""
-    from worker.run import main
+    from worker.worker import main
 
     main()
 
@@ -60,7 +60,7 @@ def render(
 ) -> None:
     """Render the job in FILE without any queue."""
     from worker.progress import render_with_bar
-    from worker.video.speech import Voices
+    from worker.video.voices import Voices
 
     job = _read(file)
     voices = Voices(*or_exit(lambda: load(VoiceSettings)).for_voices())

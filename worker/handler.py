@@ -17,13 +17,11 @@ from uuid import uuid4
 
 import structlog
 
-from common.jobs import InvalidJobError, Job, JobStatus, Result, Status, parse_job
 from common.ledger import Ledger, LedgerError
 from common.logs import get
 from common.records import Outcome, WorkerState
 from worker import messages
 from worker.broker import Broker
-from worker.child import Child
 from worker.errors import (
     BrokerLostError,
     GivenBackError,
@@ -32,10 +30,13 @@ from worker.errors import (
     SupersededError,
     TransientError,
 )
+from worker.job_status import JobStatus, Status, put_status
+from worker.jobs import InvalidJobError, Job, Result, parse_job
 from worker.leaving import Leaving
 from worker.messages import Delivery, Outgoing
 from worker.metrics import Metrics
 from worker.presence import CLAIM_TTL_S, Event, Presence
+from worker.renderer import Renderer
 from worker.settings import WorkerSettings
 from worker.storage import Storage
 
@@ -61,7 +62,7 @@ class Handler:
         ledger: Ledger,
         presence: Presence,
         storage: Storage,
-        child: Child,
+        renderer: Renderer,
         catalogue: Catalogue,
         leaving: Leaving,
         metrics: Metrics,
@@ -71,7 +72,7 @@ class Handler:
         self._ledger = ledger
         self._presence = presence
         self._storage = storage
-        self._child = child
+        self._renderer = renderer
         self._catalogue = catalogue
         self._leaving = leaving
         self._metrics = metrics
@@ -143,7 +144,7 @@ class Handler:
             "themes": str(self._settings.themes) if self._settings.themes else None,
         }
         try:
-            self._child.run(request, partial(self._progress, job.job_id), self._reason_to_stop)
+            self._renderer.run(request, partial(self._progress, job.job_id), self._reason_to_stop)
             self._progress(job.job_id, 0.99, "storing the video")
             return self._storage.keep(job.job_id, made)
         finally:
@@ -205,7 +206,7 @@ class Handler:
             message,
             attempt.step,
             [
-                lambda ledger: ledger.put_status(status),
+                lambda ledger: put_status(ledger, status),
                 self._outcome(attempt.step, outcome),
             ],
         )
@@ -223,7 +224,7 @@ class Handler:
             status = JobStatus(
                 job_id=error.job_id, status=Status.ERROR, stage="refused", error_msg=str(error)
             )
-            events.append(lambda ledger: ledger.put_status(status))
+            events.append(lambda ledger: put_status(ledger, status))
         blame = messages.Blame(str(error), settings.worker_id, datetime.now(UTC))
         message = messages.parked(delivery, settings.job_queue, blame)
         self._settle(delivery, message, step, [*events, self._outcome(step, Outcome.PARKED)])
@@ -244,7 +245,7 @@ class Handler:
             stage="given back: the worker had to leave",
         )
         ended = self._outcome(uuid4().hex, Outcome.REQUEUED)
-        self._presence.conclude([lambda ledger: ledger.put_status(status), ended])
+        self._presence.conclude([lambda ledger: put_status(ledger, status), ended])
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
@@ -362,6 +363,6 @@ def _told_done(attempt: Attempt, path: str) -> list[Event]:
         job_id=attempt.job.job_id, status=Status.DONE, progress=1, stage="done", download_url=path
     )
     return [
-        lambda ledger: ledger.put_status(status),
+        lambda ledger: put_status(ledger, status),
         lambda ledger: ledger.mark_announced(attempt.order),
     ]

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from common.jobs import Result
 from common.records import Outcome
+from worker.jobs import Result
 
 ATTEMPT = "x-attempt"
 """Header: how many attempts have failed before this one."""

@@ -17,13 +17,13 @@ class Metrics:
     def __init__(
         self,
         *,
-        child_pid: Callable[[], int | None],
+        renderer_pid: Callable[[], int | None],
         connected: Callable[[], bool],
         reachable: Callable[[], bool],
         waiting: Callable[[], int],
     ) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Processes(child_pid))
+        self.registry.register(_Processes(renderer_pid))
         self._ended = Counter(
             "autoscaler_worker_jobs", "Attempts ended.", ["outcome"], registry=self.registry
         )
@@ -77,8 +77,8 @@ class Metrics:
 class _Processes(Collector):
     """CPU time and memory of the worker, and of the renderer with all that it started."""
 
-    def __init__(self, child_pid: Callable[[], int | None]) -> None:
-        self._child_pid = child_pid
+    def __init__(self, renderer_pid: Callable[[], int | None]) -> None:
+        self._renderer_pid = renderer_pid
 
     def collect(self) -> Iterable[Metric]:
         import psutil
@@ -91,7 +91,7 @@ class _Processes(Collector):
         memory = GaugeMetricFamily(
             "autoscaler_worker_resident_memory_bytes", "Resident memory.", labels=["process"]
         )
-        pid = self._child_pid()
+        pid = self._renderer_pid()
         for name, number in (("worker", None), ("renderer", pid)):
             if name == "renderer" and number is None:
                 continue

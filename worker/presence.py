@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-from common.jobs import JobStatus
 from common.ledger import Ledger, LedgerError
 from common.logs import get
 from common.records import Claim, WorkerRecord, WorkerState
+from worker.job_status import JobStatus, put_status
 
 _TICK_S = 0.5
 _PROGRESS_S = 1.0
@@ -249,7 +249,7 @@ class Presence:
         try:
             self.last_heartbeat = self._ledger.put_worker(record).last_seen
             if status is not None:
-                self._ledger.put_status(status)
+                put_status(self._ledger, status)
         except LedgerError:
             self._changed = True
             raise

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, SecretStr
 from common.amqp import BrokerSettings
 from common.errors import ConfigError
 from common.http import HttpSettings
-from common.jobs import JOB_QUEUE, RESULT_QUEUE
 from common.settings import Settings, load, read_yaml
+from worker.jobs import JOB_QUEUE, RESULT_QUEUE
 
 QueueName = Annotated[str, Field(min_length=1, max_length=100)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -33,7 +33,7 @@ class VoiceSettings(Settings):
     elevenlabs_url: Annotated[str, Field(pattern=r"^https?://")] = "https://api.elevenlabs.io"
 
     def for_voices(self) -> tuple[str, str | None]:
-        """What `worker.video.speech.Voices` is made of."""
+        """What `worker.video.voices.Voices` is made of."""
         key = self.elevenlabs_api_key
         return self.elevenlabs_url, key.get_secret_value() if key else None
 

@@ -1,4 +1,4 @@
-"""`python -m worker.video.child`: renders the one job given on stdin. See worker/child.py."""
+"""`python -m worker.video.child`: renders the one job given on stdin. See worker/renderer.py."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def main() -> None:
 
 def _render(request: dict[str, Any]) -> float:
     # Heavy, so only after the worker has heard of us.
-    from common.jobs import Job
-    from worker.video.render import render
-    from worker.video.speech import Voices
+    from worker.jobs import Job
+    from worker.video.assemble import render
     from worker.video.themes import Catalogue
+    from worker.video.voices import Voices
 
     job = Job.model_validate(request["job"])
     themes = request["themes"]

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from common.errors import ConfigError, first_problem
-from common.jobs import InvalidJobError, Job, Name
 from common.settings import read_yaml
+from worker.jobs import InvalidJobError, Job, Name
 
 SHIPPED = Path(__file__).parent.parent / "themes"
 WIDTH, HEIGHT = 1080, 1920

@@ -24,7 +24,7 @@ CHECK = ROOT / "deploy" / "images" / "healthcheck.py"
 HANGING = f"""
 import os, signal, sys, time
 from common import logs
-from worker.run import Worker
+from worker.worker import Worker
 from worker.settings import load_settings
 logs.configure("worker", terminal=False)
 worker = Worker(load_settings(), (sys.executable, {STANDIN!r}))

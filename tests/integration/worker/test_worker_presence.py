@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
-from common.jobs import JobStatus, Status
 from common.ledger import Ledger, LedgerError
 from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.waiting import until
+from worker.job_status import JobStatus, Status, put_status, read_status
 from worker.presence import Presence
 
 pytestmark = pytest.mark.integration
@@ -118,12 +119,12 @@ def test_an_end_is_never_hidden_by_late_progress(presence: Presence, ledger: Led
         job_id = f"j{number}"
         presence.show(WorkerState.BUSY, job_id=job_id)
         presence.progress(status(job_id))
-        presence.conclude([lambda one, job_id=job_id: one.put_status(status(job_id, Status.DONE))])  # type: ignore[misc]
+        presence.conclude([partial(put_status, status=status(job_id, Status.DONE))])
         presence.let_go()
         presence.show(WorkerState.IDLE)
     until(lambda: presence.waiting == 0)
     presence.leave(5)
-    found = [ledger.status(f"j{number}") for number in range(20)]
+    found = [read_status(ledger, f"j{number}") for number in range(20)]
     assert {one.status for one in found if one} == {Status.DONE}
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs import Result
 from worker import messages
+from worker.jobs import Result
 from worker.messages import Blame, Delivery
 
 BLAME = Blame("it broke", "w1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))

@@ -17,12 +17,12 @@ from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
 from worker.broker import Broker
-from worker.child import RENDER_ARGV, Child
 from worker.handler import Handler
 from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
 from worker.presence import Presence
+from worker.renderer import RENDER_ARGV, Renderer
 from worker.settings import WorkerSettings, load_settings
 from worker.storage import open_storage
 from worker.video.themes import Catalogue
@@ -49,7 +49,7 @@ class Worker:
         parameters = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
         self._broker = Broker(parameters, settings.job_queue)
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
-        child = Child(render_argv, timeout_s=settings.job_timeout)
+        renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
         self._presence = Presence(
             ledger,
             _first_record(settings, self._began),
@@ -58,7 +58,7 @@ class Worker:
         )
         self._moved_at = time.monotonic()
         metrics = Metrics(
-            child_pid=lambda: child.pid,
+            renderer_pid=lambda: renderer.pid,
             connected=lambda: self._broker.connected,
             reachable=lambda: self._presence.reachable,
             waiting=lambda: self._presence.waiting,
@@ -69,7 +69,7 @@ class Worker:
             ledger=ledger,
             presence=self._presence,
             storage=storage,
-            child=child,
+            renderer=renderer,
             catalogue=catalogue,
             leaving=self._leaving,
             metrics=metrics,

@@ -30,7 +30,7 @@ Report = Callable[[float, str], None]
 Check = Callable[[], JobError | None]
 
 
-class Child:
+class Renderer:
     """One rendering process at a time."""
 
     def __init__(self, argv: Sequence[str], *, timeout_s: float) -> None:
