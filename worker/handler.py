@@ -15,10 +15,8 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
-import structlog
-
+from common import logs
 from common.ledger import Ledger, LedgerError
-from common.logs import get
 from common.records import Outcome, WorkerState
 from worker import messages
 from worker.broker import Broker
@@ -41,7 +39,7 @@ from worker.settings import WorkerSettings
 from worker.storage import Storage
 
 _FLUSH_S = 1.0
-_log = get("job")
+_log = logs.get("job")
 
 
 class Catalogue(Protocol):
@@ -91,7 +89,7 @@ class Handler:
             self._broker.drop()
         finally:
             self._let_go()
-            structlog.contextvars.unbind_contextvars("job_id")
+            logs.bind()
 
     def _handle(self, delivery: Delivery) -> None:
         try:
@@ -100,7 +98,7 @@ class Handler:
         except InvalidJobError as error:
             self._refuse(delivery, error)
             return
-        structlog.contextvars.bind_contextvars(job_id=job.job_id)
+        logs.bind(job_id=job.job_id)
         attempt = Attempt(job, delivery, self._settings.job_queue)
         if self._ended_before(attempt):
             return
