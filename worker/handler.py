@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
 from common import logs
@@ -28,28 +28,24 @@ from worker.errors import (
     SupersededError,
     TransientError,
 )
+from worker.held_claim import CLAIM_TTL_S
 from worker.job_status import JobStatus, Status, put_status
 from worker.jobs import InvalidJobError, Job, Result, parse_job
 from worker.leaving import Leaving
 from worker.messages import Delivery, Outgoing
 from worker.metrics import Metrics
-from worker.presence import CLAIM_TTL_S, Event, Presence
+from worker.outbox import Event
+from worker.presence import Presence
 from worker.renderer import Renderer
 from worker.settings import WorkerSettings
 from worker.storage import Storage
+from worker.video.themes import Catalogue
 
 _FLUSH_S = 1.0
 _log = logs.get("job")
 
 
-class Catalogue(Protocol):
-    """What can be rendered."""
-
-    def check(self, job: Job) -> None:
-        """Raises InvalidJobError when theme or speaker is unknown."""
-
-
-class Handler:
+class JobHandler:
     """Handles deliveries one after the other, on the worker's main thread."""
 
     def __init__(
@@ -151,7 +147,7 @@ class Handler:
 
     def _reason_to_stop(self) -> JobError | None:
         self.moved_at = time.monotonic()
-        if self._presence.superseded.is_set():
+        if self._presence.claim.superseded.is_set():
             return SupersededError("another worker has taken the job")
         if self._leaving.out_of_time:
             return GivenBackError(f"grace period is over ({self._leaving.reason})")
@@ -168,11 +164,12 @@ class Handler:
             messages.announced(result, self._settings.result_queue),
             attempt.step,
             [
-                *_told_done(attempt, path),
+                *_done_events(attempt, path),
                 self._outcome(attempt.step, Outcome.DONE, seconds),
             ],
         )
-        self._presence.amend(jobs_done=self._presence.record.jobs_done + 1)
+        record = self._presence.record
+        record.amend(jobs_done=record.current.jobs_done + 1)
         self._metrics.ended(Outcome.DONE, seconds)
         _log.info("job done", seconds=round(seconds, 2), path=path)
 
@@ -243,7 +240,7 @@ class Handler:
             stage="given back: the worker had to leave",
         )
         ended = self._outcome(uuid4().hex, Outcome.REQUEUED)
-        self._presence.conclude([lambda ledger: put_status(ledger, status), ended])
+        self._presence.conclude(lambda ledger: put_status(ledger, status), ended)
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
@@ -259,10 +256,10 @@ class Handler:
         if outcome is None:
             return False
         if outcome in (Outcome.DONE, Outcome.RETRIED, Outcome.PARKED):
-            self._presence.tell(self._outcome(attempt.step, Outcome(outcome)))
+            self._presence.outbox.put(self._outcome(attempt.step, Outcome(outcome)))
         if outcome == Outcome.DONE:
-            for event in _told_done(attempt, self._storage.path(attempt.job.job_id)):
-                self._presence.tell(event)
+            path = self._storage.path(attempt.job.job_id)
+            self._presence.outbox.put(*_done_events(attempt, path))
         self._presence.flush(_FLUSH_S)
         self._broker.acknowledge(delivery, attempt.receipt)
         _log.info("job was published by an earlier holder; acknowledged", outcome=outcome)
@@ -273,7 +270,7 @@ class Handler:
     ) -> None:
         receipt = messages.receipt_queue(self._settings.job_queue, step)
         self._broker.publish(delivery, message, receipt)
-        self._presence.conclude(events)
+        self._presence.conclude(*events)
         self._presence.flush(_FLUSH_S)
         self._broker.acknowledge(delivery, receipt)
 
@@ -290,14 +287,14 @@ class Handler:
     def _claim(self, job_id: str) -> None:
         worker = self._settings.worker_id
         # A claim counts only while its holder's record names the job, so that goes first.
-        self._ask(lambda ledger: ledger.put_worker(self._presence.record))
+        self._ask(lambda ledger: ledger.put_worker(self._presence.record.current))
         claim = self._ask(lambda ledger: ledger.claim(job_id, worker, ttl_s=CLAIM_TTL_S))
-        self._presence.hold(job_id, claim)
+        self._presence.claim.hold(job_id, claim)
 
     def _let_go(self) -> None:
-        self._presence.let_go()
+        self._presence.claim.let_go()
         state = WorkerState.DRAINING if self._leaving.asked else WorkerState.IDLE
-        self._presence.show(state)
+        self._presence.record.show(state)
         self._metrics.busy(False)
 
     def _ask(self, question: Callable[[Ledger], Any]) -> Any:
@@ -312,14 +309,14 @@ class Handler:
 
     def _show(self, job_id: str, stage: str) -> None:
         state = WorkerState.DRAINING if self._leaving.asked else WorkerState.BUSY
-        self._presence.show(state, job_id=job_id, stage=stage)
+        self._presence.record.show(state, job_id=job_id, stage=stage)
         self._metrics.busy(True)
         self._progress(job_id, 0.0, stage)
 
     def _progress(self, job_id: str, progress: float, stage: str) -> None:
-        if self._leaving.asked and self._presence.record.status is WorkerState.BUSY:
-            self._presence.show(WorkerState.DRAINING, job_id=job_id, stage=stage)
-        self._presence.progress(
+        if self._leaving.asked and self._presence.record.current.status is WorkerState.BUSY:
+            self._presence.record.show(WorkerState.DRAINING, job_id=job_id, stage=stage)
+        self._presence.record.progress(
             JobStatus(
                 job_id=job_id,
                 status=Status.RENDERING,
@@ -333,7 +330,7 @@ class Handler:
         first, wait = not delivery.seen_before, delivery.wait_s(time.time())
         if wait is not None:
             self._metrics.waited(wait)
-        self._presence.tell(
+        self._presence.outbox.put(
             lambda ledger: ledger.count_started(queue, event_id, first=first, wait_s=wait)
         )
 
@@ -356,7 +353,7 @@ class Attempt:
         self.receipt = messages.receipt_queue(job_queue, self.step)
 
 
-def _told_done(attempt: Attempt, path: str) -> list[Event]:
+def _done_events(attempt: Attempt, path: str) -> list[Event]:
     status = JobStatus(
         job_id=attempt.job.job_id, status=Status.DONE, progress=1, stage="done", download_url=path
     )

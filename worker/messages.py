@@ -113,6 +113,18 @@ def retry_queue(job_queue: str, seconds: int) -> str:
     return f"{job_queue}.retry.{seconds}"
 
 
+def retry_arguments(job_queue: str, name: str) -> dict[str, Any] | None:
+    """With what to declare the queue `name`: None unless it is a retry queue of `job_queue`."""
+    prefix, _, seconds = name.rpartition(".")
+    if prefix != f"{job_queue}.retry":
+        return None
+    return {
+        "x-message-ttl": int(seconds) * 1000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": job_queue,
+    }
+
+
 def dead_queue(job_queue: str) -> str:
     """Where jobs are parked."""
     return f"{job_queue}.dead"

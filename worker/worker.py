@@ -17,7 +17,7 @@ from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
 from worker.broker import Broker
-from worker.handler import Handler
+from worker.handler import JobHandler
 from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
@@ -61,9 +61,9 @@ class Worker:
             renderer_pid=lambda: renderer.pid,
             connected=lambda: self._broker.connected,
             reachable=lambda: self._presence.reachable,
-            waiting=lambda: self._presence.waiting,
+            waiting=lambda: len(self._presence.outbox),
         )
-        self._handler = Handler(
+        self._handler = JobHandler(
             settings,
             broker=self._broker,
             ledger=ledger,
@@ -83,7 +83,7 @@ class Worker:
         if settings.interruption_notice:
             self._leaving.on_notice(settings.interruption_notice, settings.interruption_grace)
         self._http.start()
-        self._presence.amend(address=f"{_address(settings)}:{self._http.port}")
+        self._presence.record.amend(address=f"{_address(settings)}:{self._http.port}")
         self._presence.start()
         self._broker.start()
         if self._await_consuming():
@@ -103,9 +103,11 @@ class Worker:
         seconds = time.time() - self._began
         event_id = f"startup:{self._settings.worker_id}:{self._began:.2f}"
         queue_name = self._settings.job_queue
-        self._presence.amend(startup_seconds=round(seconds, 3))
-        self._presence.show(WorkerState.IDLE)
-        self._presence.tell(lambda ledger: ledger.count_startup(queue_name, event_id, seconds))
+        self._presence.record.amend(startup_seconds=round(seconds, 3))
+        self._presence.record.show(WorkerState.IDLE)
+        self._presence.outbox.put(
+            lambda ledger: ledger.count_startup(queue_name, event_id, seconds)
+        )
         _log.info("consuming", queue=queue_name, startup_s=round(seconds, 3), http=self._http.port)
         return True
 
@@ -116,7 +118,7 @@ class Worker:
             try:
                 delivery = self._broker.deliveries.get(timeout=_POLL_S)
             except queue.Empty:
-                reason = self._presence.drain_reason
+                reason = self._presence.drain.reason
                 if reason is not None:
                     self._leaving.ask(f"drain: {reason}")
                 continue
@@ -132,10 +134,10 @@ class Worker:
 
     def _leave(self) -> int:
         _log.info("leaving", reason=self._leaving.reason)
-        self._presence.show(WorkerState.DRAINING)
+        self._presence.record.show(WorkerState.DRAINING)
         self._broker.stop_consuming()
         self._broker.close()
-        waits = self._presence.waiting and not self._presence.reachable
+        waits = self._presence.outbox and not self._presence.reachable
         left = self._presence.leave(_LAST_WORDS_S if waits else _FAREWELL_S)
         if left:
             _log.error("the ledger never came back; events are lost", events=left)
@@ -157,7 +159,7 @@ class Worker:
     def _stuck(self) -> str | None:
         limit, now = self._settings.health_check_timeout, time.monotonic()
         # With a job in hand the main thread may well wait, for an upload to end, say.
-        patience = self._settings.job_timeout if self._presence.record.has_job else 0.0
+        patience = self._settings.job_timeout if self._presence.record.current.has_job else 0.0
         for name, moved_at, limit_s in (
             ("broker", self._broker.moved_at, limit),
             ("ledger", self._presence.moved_at, limit),
@@ -170,21 +172,21 @@ class Worker:
     def _to_be_replaced(self) -> str | None:
         """What an orchestrator stops a worker for: stuck, and without a job that makes progress."""
         problem = self._stuck()
-        if problem and self._presence.record.has_job:
-            stood_s = time.monotonic() - self._presence.progressed_at
+        if problem and self._presence.record.current.has_job:
+            stood_s = time.monotonic() - self._presence.record.progressed_at
             return problem if stood_s > _PROGRESS_WITHIN_S else None
         return problem
 
     def _unready(self) -> str | None:
         if self._leaving.asked:
             return f"leaving: {self._leaving.reason}"
-        busy = self._presence.record.has_job
+        busy = self._presence.record.current.has_job
         return None if self._broker.consuming.is_set() or busy else "not consuming yet"
 
     def _page(self, _: http.Request) -> http.Response:
         problem = self._stuck()
-        record = self._presence.record
-        heartbeat = self._presence.last_heartbeat
+        record = self._presence.record.current
+        heartbeat = self._presence.record.last_heartbeat
         content = {
             "status": "unhealthy" if problem else "healthy",
             "last_heartbeat": heartbeat.isoformat() if heartbeat else None,
