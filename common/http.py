@@ -195,7 +195,7 @@ class ThreadedServer(ThreadingHTTPServer):
         super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - inherited
-        """A client that went away in mid-answer is no news; anything else is."""
+        """Log errors, but not clients that disconnected in mid-answer."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError)):
             self.log.error("request failed", error=repr(error))

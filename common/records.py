@@ -17,7 +17,7 @@ STARTUP_BUCKETS = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 45, 60, 90, 120, 300)
 
 
 class WorkerState(StrEnum):
-    """What a worker says of itself. Whether it is healthy is judged from `last_seen`."""
+    """What a worker reports of itself. Whether it is healthy is judged from `last_seen`."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -67,7 +67,7 @@ class WorkerRecord(BaseModel):
 
     @property
     def has_job(self) -> bool:
-        """Whether a job is in this worker's hands, draining or not."""
+        """Whether this worker has a job, draining or not."""
         return self.job_id is not None
 
 

@@ -109,7 +109,7 @@ def marked(stack_id: str) -> list[int]:
 
 
 def kill_marked(stack_id: str, grace_s: float = 5.0) -> int:
-    """End every process of the stack, first gently; how many there were."""
+    """End every process of the stack, by SIGTERM first; how many there were."""
     first = marked(stack_id)
     for sig, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         for pid in marked(stack_id):
@@ -138,7 +138,7 @@ class Guardian:
         )
 
     def dismiss(self) -> None:
-        """Let it do its work and wait until all is gone."""
+        """Let it clean up, and wait until it has."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()

@@ -35,7 +35,7 @@ _log = get("amqp")
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a passive declare tells."""
+    """What a passive declare returns."""
 
     ready: int
     consumers: int

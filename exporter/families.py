@@ -65,8 +65,8 @@ _TOTALS = {
 }
 
 
-# Each job is a series of its own for as long as it lasts. So many at once are few beside the
-# four series of every worker, and a person looks for the job that is long in hand.
+# Each job is a series of its own for as long as it lasts. This many are few beside the four
+# series of every worker, and people look for the job that takes long.
 NAMED_JOBS = 100
 
 
@@ -125,7 +125,7 @@ def counter_families(
 
     A queue that the ledger answered for and has no entry of has had no events: 0 is the truth
     there, and lets rates see the first event. Of the queues that are not `named` only the start
-    of jobs is told so, which demand needs; there may be ten thousand of them.
+    of jobs is reported so, which demand needs; there may be ten thousand of them.
     """
     totals = {queue: QueueCounters(queue) for queue in named}
     totals.update((total.queue, total) for total in counters)

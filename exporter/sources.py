@@ -1,4 +1,4 @@
-"""Sources and their time: each is read on a thread of its own, so none can hold up a scrape."""
+"""Sources and their deadlines: each is read on a thread of its own, so none can block a scrape."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Pending(Generic[T]):
         try:
             value = self._future.result(max(0.0, deadline - self._clock()))
         except FutureTimeoutError:
-            # One that has not begun is dropped, so that a hung source heaps up no work.
+            # A read that has not begun is dropped, so that a hung source piles up no work.
             self._future.cancel()
             error = "no answer within the scrape's deadline"
         except (SourceError, LedgerError) as failure:
@@ -57,7 +57,7 @@ class Pending(Generic[T]):
 
 
 class SourceReader(Generic[T]):
-    """A named source with a thread of its own."""
+    """Reads one source, on a thread of its own."""
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name

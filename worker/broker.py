@@ -1,7 +1,7 @@
 """The worker's side of RabbitMQ, on a thread of its own.
 
-The thread keeps heartbeats going while a job takes its minutes, and connects again for ever. Other
-threads hand it work and wait for the answer.
+The thread answers heartbeats during jobs of any length, and reconnects without end. Other threads
+hand it work and wait for the result.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker.messages import Delivery, Outgoing
 _TURN_S = 0.5
 _BACKOFF_S = (0.5, 30.0)
 _log = get("broker")
-# One line of ours says what pika would say in ten with a traceback.
+# We log in one line what pika logs in ten with a traceback.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ class Broker:
     # What other threads call
 
     def start(self) -> None:
-        """Connect and consume, from now on and for ever."""
+        """Connect and consume; reconnect until closed."""
         self._thread.start()
 
     def close(self, timeout_s: float = 2.0) -> None:
@@ -76,9 +76,9 @@ class Broker:
     def publish(self, delivery: Delivery, message: Outgoing, receipt: str) -> bool:
         """Publish the outcome of `delivery` with confirmation, once; False if that was done before.
 
-        The message goes to its queue and, in the same stroke, to the queue `receipt`, which tells
-        afterwards whether it went. Raises BrokerLostError when the delivery's session is gone;
-        whether the message went is then unknown until the redelivery looks at the receipt.
+        The message is routed to its queue and, at once, to the queue `receipt`, which shows later
+        whether it was published. Raises BrokerLostError when the delivery's session has ended;
+        whether it was published is then unknown until the redelivery reads the receipt.
         """
         return self._call(lambda session: session.publish(delivery, message, receipt))
 
@@ -90,8 +90,7 @@ class Broker:
         return self._call(lambda session: session.read_receipt(name))
 
     def acknowledge(self, delivery: Delivery, receipt: str) -> None:
-        """Acknowledge and take the receipt away. Raises BrokerLostError when that may have
-        failed."""
+        """Acknowledge and delete the receipt. Raises BrokerLostError when that may have failed."""
 
         def work(session: BrokerSession) -> None:
             session.require(delivery)
@@ -111,7 +110,7 @@ class Broker:
         self._call(work)
 
     def drop(self) -> None:
-        """Forget the message in hand, which came by a session that is gone, and consume again."""
+        """Forget the message in hand, whose session has ended, and consume again."""
         self._intake.holding = False
         self._wake()
 
@@ -139,8 +138,10 @@ class Broker:
                 pause = _BACKOFF_S[0]
                 while not self._stop.is_set():
                     self._turn(session)
-            except Exception as error:  # whatever it is, the worker's way back is a new session
-                _log.warning("broker away", error=repr(error)[:300], retry_in_s=round(pause, 1))
+            except Exception as error:  # whatever it is, a new session is the remedy
+                _log.warning(
+                    "no broker connection", error=repr(error)[:300], retry_in_s=round(pause, 1)
+                )
             finally:
                 self._end_session()
             self._rest(pause * random.uniform(0.5, 1.0))

@@ -1,7 +1,7 @@
 """One connection to the broker, and what is done on it. Used on the broker's thread alone.
 
-A delivery belongs to the session that it came by; once that is gone nothing can be published or
-acknowledged for it any more, which makes the broker itself the judge of who may announce a job.
+A delivery belongs to the session that received it. Once that has ended nothing can be published or
+acknowledged for it, so the broker itself decides who may announce a job.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _NOT_FOUND = 404
 
 
 class BrokerSession:
-    """A connection with two channels: one consumes, publishes and acknowledges, so that what
-    happens on it happens in order; the other asks what may be refused, which closes it."""
+    """A connection with two channels: one consumes, publishes and acknowledges, all in order; the
+    other makes requests that the broker may refuse, which closes it."""
 
     def __init__(
         self,
@@ -51,16 +51,16 @@ class BrokerSession:
 
     def close(self) -> None:
         """Close the connection; what is unacknowledged goes back to its queue."""
-        with suppress(AMQPError, OSError):  # closed already, which is what was wanted
+        with suppress(AMQPError, OSError):  # closed already
             self.connection.close()
 
     def wake(self) -> None:
-        """Make the thread look for work; the one method for other threads."""
-        with suppress(AMQPError):  # going down; the thread will see that by itself
+        """Make the thread look for work. The only method for other threads."""
+        with suppress(AMQPError):  # closing; the thread will notice
             self.connection.add_callback_threadsafe(lambda: None)
 
     def turn(self, seconds: float) -> None:
-        """Let the connection work for so long. Raises AMQPError when the channel is closed."""
+        """Process events for that long at most. Raises AMQPError when the channel is closed."""
         self.connection.process_data_events(time_limit=seconds)
         if not self.channel.is_open:
             raise AMQPError("the broker closed the channel")
@@ -68,7 +68,7 @@ class BrokerSession:
     def require(self, delivery: Delivery) -> None:
         """Raises BrokerLostError when the delivery came by another session."""
         if delivery.session != self.number:
-            raise BrokerLostError("the message came by a connection that is gone")
+            raise BrokerLostError("the connection that delivered the message is closed")
 
     def publish(self, delivery: Delivery, message: Outgoing, receipt: str) -> bool:
         """Publish the outcome of `delivery` and its receipt; False if that was done before."""
@@ -104,9 +104,9 @@ class BrokerSession:
         return dict(properties.headers or {})
 
     def acknowledge(self, delivery: Delivery, receipt: str) -> None:
-        """Acknowledge and take the receipt away.
+        """Acknowledge and delete the receipt.
 
-        The deletion is answered only after the acknowledgement before it has been worked off.
+        The broker confirms the deletion only after it has processed the acknowledgement.
         """
         self.channel.basic_ack(delivery.tag)
         self.channel.queue_delete(receipt)

@@ -1,7 +1,7 @@
-"""One job from delivery to acknowledgement: the order of these steps is what keeps it from harm.
+"""One job from delivery to acknowledgement, in an order in which a crash does no damage.
 
 A result is made durable, then announced with confirmation, then counted, then acknowledged. A crash
-between any two of these steps leads to a redelivery that goes on where it stopped.
+between any two of these steps leads to a redelivery that continues from there.
 See docs/adr/0010-one-effect-per-job.md.
 """
 
@@ -71,16 +71,16 @@ class JobHandler:
         self._leaving = leaving
         self._metrics = metrics
         self.moved_at = time.monotonic()
-        """When a job last showed that the thread which handles it is alive."""
+        """When the handling thread last showed that it is alive, by `time.monotonic`."""
 
     def handle(self, delivery: Delivery) -> None:
-        """Bring the delivery to an end. Never raises for anything that a message can contain."""
+        """Process the delivery. Never raises for anything that a message can contain."""
         try:
             self._handle(delivery)
         except BrokerLostError as error:
-            # The broker hands the message out again; whatever was reached here is found then.
+            # The broker delivers the message again; what was done by then is found.
             _log.warning(
-                "the job's connection is gone; leaving it to its redelivery", why=str(error)
+                "the job's connection was lost; its redelivery will continue it", why=str(error)
             )
             self._broker.drop()
         finally:
@@ -109,7 +109,7 @@ class JobHandler:
         except BrokerLostError:
             raise
         except Exception as error:
-            # A mistake of ours must not take down worker after worker as the job goes round.
+            # A bug of ours must not kill one worker after another as the job is redelivered.
             _log.exception("unexpected error")
             self._fail(attempt, TransientError(f"unexpected {type(error).__name__}: {error}"))
 
@@ -120,7 +120,7 @@ class JobHandler:
             self._announce(attempt, self._storage.path(job.job_id))
             return
         if self._held_elsewhere(job.job_id):
-            raise SupersededError(f"{job.job_id} is in another worker's hands")
+            raise SupersededError(f"another worker has {job.job_id}")
         self._show(job.job_id, "starting")
         self._claim(job.job_id)
         self._count_start(attempt.delivery)
@@ -163,10 +163,8 @@ class JobHandler:
             attempt.delivery,
             messages.announced(result, self._settings.result_queue),
             attempt.step,
-            [
-                *_done_events(attempt, path),
-                self._outcome(attempt.step, Outcome.DONE, seconds),
-            ],
+            *_done_events(attempt, path),
+            self._outcome(attempt.step, Outcome.DONE, seconds),
         )
         record = self._presence.record
         record.amend(jobs_done=record.current.jobs_done + 1)
@@ -181,30 +179,15 @@ class JobHandler:
         blame = messages.Blame(why, settings.worker_id, datetime.now(UTC))
         if final:
             message = messages.parked(delivery, settings.job_queue, blame)
-            status = JobStatus(
-                job_id=attempt.job.job_id, status=Status.ERROR, stage="failed", error_msg=why
-            )
+            status, stage = Status.ERROR, "failed"
         else:
-            message = messages.retried(
-                delivery, settings.job_queue, settings.job_retry_delay, blame
-            )
-            wait = messages.delay_s(settings.job_retry_delay, delivery.attempt + 1)
+            first_s = settings.job_retry_delay
+            message = messages.retried(delivery, settings.job_queue, first_s, blame)
+            wait = messages.delay_s(first_s, delivery.attempt + 1)
             tries = f"attempt {delivery.attempt + 2} of {settings.job_max_retries + 1}"
-            status = JobStatus(
-                job_id=attempt.job.job_id,
-                status=Status.QUEUED,
-                stage=f"waiting {wait} s for {tries}",
-                error_msg=why,
-            )
-        self._settle(
-            delivery,
-            message,
-            attempt.step,
-            [
-                lambda ledger: put_status(ledger, status),
-                self._outcome(attempt.step, outcome),
-            ],
-        )
+            status, stage = Status.QUEUED, f"waiting {wait} s for {tries}"
+        shown = _status_event(attempt.job.job_id, status, stage, error_msg=why)
+        self._settle(delivery, message, attempt.step, shown, self._outcome(attempt.step, outcome))
         self._metrics.ended(outcome)
         _log.warning("job failed", outcome=outcome.value, error=why, next=message.queue)
 
@@ -216,36 +199,30 @@ class JobHandler:
         events: list[Event] = []
         self._count_start(delivery)
         if error.job_id is not None:
-            status = JobStatus(
-                job_id=error.job_id, status=Status.ERROR, stage="refused", error_msg=str(error)
-            )
-            events.append(lambda ledger: put_status(ledger, status))
+            shown = _status_event(error.job_id, Status.ERROR, "refused", error_msg=str(error))
+            events.append(shown)
         blame = messages.Blame(str(error), settings.worker_id, datetime.now(UTC))
         message = messages.parked(delivery, settings.job_queue, blame)
-        self._settle(delivery, message, step, [*events, self._outcome(step, Outcome.PARKED)])
+        self._settle(delivery, message, step, *events, self._outcome(step, Outcome.PARKED))
         self._metrics.ended(Outcome.PARKED)
         _log.warning("job refused", job_id=error.job_id, error=str(error), next=message.queue)
 
     def _defer(self, attempt: Attempt) -> None:
-        """Another worker has the job: look again in a while, by then its result may be there."""
+        """Another worker has the job: look again later, when its result may exist."""
         message = messages.deferred(attempt.delivery, self._settings.job_queue)
-        self._settle(attempt.delivery, message, attempt.step, [])
-        _log.info("job is in another worker's hands; put off", seconds=messages.DEFER_S)
+        self._settle(attempt.delivery, message, attempt.step)
+        _log.info("another worker has the job; put off", seconds=messages.DEFER_S)
 
     def _give_back(self, attempt: Attempt, why: str) -> None:
         self._broker.requeue(attempt.delivery)
-        status = JobStatus(
-            job_id=attempt.job.job_id,
-            status=Status.QUEUED,
-            stage="given back: the worker had to leave",
-        )
-        ended = self._outcome(uuid4().hex, Outcome.REQUEUED)
-        self._presence.conclude(lambda ledger: put_status(ledger, status), ended)
+        stage = "given back: the worker had to leave"
+        shown = _status_event(attempt.job.job_id, Status.QUEUED, stage)
+        self._presence.conclude(shown, self._outcome(uuid4().hex, Outcome.REQUEUED))
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
     def _ended_before(self, attempt: Attempt) -> bool:
-        """Finish what an earlier holder of this message began, if it got as far as publishing."""
+        """Finish what an earlier holder of this message began, if it had published the outcome."""
         delivery = attempt.delivery
         if not delivery.seen_before:
             return False
@@ -265,9 +242,7 @@ class JobHandler:
         _log.info("job was published by an earlier holder; acknowledged", outcome=outcome)
         return True
 
-    def _settle(
-        self, delivery: Delivery, message: Outgoing, step: str, events: list[Event]
-    ) -> None:
+    def _settle(self, delivery: Delivery, message: Outgoing, step: str, *events: Event) -> None:
         receipt = messages.receipt_queue(self._settings.job_queue, step)
         self._broker.publish(delivery, message, receipt)
         self._presence.conclude(*events)
@@ -298,13 +273,13 @@ class JobHandler:
         self._metrics.busy(False)
 
     def _ask(self, question: Callable[[Ledger], Any]) -> Any:
-        """The ledger's answer; None while it is away, since jobs go on without it."""
+        """The ledger's answer; None while it is unreachable, as jobs continue without it."""
         if not self._presence.reachable:
             return None
         try:
             return question(self._ledger)
         except LedgerError as error:
-            _log.warning("ledger away; going on without", error=str(error)[:300])
+            _log.warning("ledger unreachable; continuing without", error=str(error)[:300])
             return None
 
     def _show(self, job_id: str, stage: str) -> None:
@@ -353,11 +328,15 @@ class Attempt:
         self.receipt = messages.receipt_queue(job_queue, self.step)
 
 
-def _done_events(attempt: Attempt, path: str) -> list[Event]:
-    status = JobStatus(
-        job_id=attempt.job.job_id, status=Status.DONE, progress=1, stage="done", download_url=path
+def _status_event(job_id: str, status: Status, stage: str, **fields: Any) -> Event:
+    return partial(
+        put_status, status=JobStatus(job_id=job_id, status=status, stage=stage, **fields)
     )
+
+
+def _done_events(attempt: Attempt, path: str) -> list[Event]:
+    job_id = attempt.job.job_id
     return [
-        lambda ledger: put_status(ledger, status),
+        _status_event(job_id, Status.DONE, "done", progress=1, download_url=path),
         lambda ledger: ledger.mark_announced(attempt.order),
     ]

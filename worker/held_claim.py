@@ -1,4 +1,4 @@
-"""The claim to the job in hand: renewed while the job lasts, and made up for after an outage."""
+"""The claim to the job in hand: renewed while the job lasts, and claimed late after an outage."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ class HeldClaim:
         """Set when a later claim has taken the job in hand."""
 
     def hold(self, job_id: str, claim: Claim | None) -> None:
-        """Keep this claim to the job alive from now on; None is made up for when the ledger is
-        back."""
+        """Renew this claim to the job from now on; with None, claim it when the ledger is back."""
         with self._lock:
             self.superseded.clear()
             self._job_id, self._claim = job_id, claim
@@ -56,7 +55,7 @@ class HeldClaim:
         if holder is not None and holder.worker_id != self._worker_id:
             self.superseded.set()
             return
-        # Never made, lapsed, or lost with the ledger's memory, and nobody else is at the job.
+        # Never made, expired, or lost with the ledger's data, and nobody else works on the job.
         fresh = ledger.claim(job_id, self._worker_id, ttl_s=CLAIM_TTL_S)
         with self._lock:
             if self._job_id == job_id and self._claim is claim:

@@ -16,14 +16,14 @@ class Intake:
 
     def __init__(self, job_queue: str) -> None:
         self._queue = job_queue
-        # No SimpleQueue: its get() waits for ever if a signal comes as its timeout runs out.
+        # No SimpleQueue: its get() never returns if a signal arrives as its timeout expires.
         self.deliveries: queue.Queue[Delivery] = queue.Queue()
         self.consuming = threading.Event()
-        """Set while the broker hands messages to this worker."""
+        """Set while the broker sends messages to this worker."""
         self.wanted = True
         """Whether further messages are to be taken."""
         self.holding = False
-        """Whether a message has been taken, from this session or an earlier one, and not ended."""
+        """Whether there is a message in hand, from this session or an earlier one."""
         self._consumer: str | None = None
 
     def consume(self, session: BrokerSession) -> None:
@@ -58,12 +58,12 @@ class Intake:
             session.requeue(delivery)
 
     def end_session(self) -> None:
-        """The session is over: what was not taken from `deliveries` comes again by another."""
+        """The session has ended: what was not taken from `deliveries` will be redelivered."""
         self.forget_consumer()
         self._take_back()
 
     def forget_consumer(self) -> None:
-        """The broker hands no more messages to this worker."""
+        """The broker sends no more messages to this worker."""
         self._consumer = None
         self.consuming.clear()
 

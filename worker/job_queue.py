@@ -49,7 +49,7 @@ class JobQueue:
             pika.BasicProperties(
                 content_type="application/json",
                 delivery_mode=pika.DeliveryMode.Persistent.value,
-                # An order of its own: tells it from an earlier one for the same job.
+                # Distinguishes this order from an earlier one for the same job.
                 message_id=uuid4().hex,
                 timestamp=int(time.time()),
                 headers={"timestamp_in_ms": int(time.time() * 1000)},

@@ -1,4 +1,4 @@
-"""The worker's own numbers, for whoever scrapes the worker itself."""
+"""The worker's own metrics, for those who scrape the worker itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.records import DURATION_BUCKETS, WAIT_BUCKETS, Outcome
 
 
 class Metrics:
-    """Counts what the handler says, and measures the process and its renderer when scraped."""
+    """Counts what the handler reports, and measures the process and its renderer when scraped."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Metrics:
             self._duration.observe(seconds)
 
     def waited(self, seconds: float) -> None:
-        """A job had waited so long when it was taken."""
+        """A job had waited that long when it was taken."""
         self._wait.observe(seconds)
 
     def busy(self, busy: bool) -> None:
@@ -103,7 +103,7 @@ class _Processes(Collector):
                 times = [p.cpu_times() for p in family]
                 resident = [p.memory_info().rss for p in family]
             except psutil.Error:
-                continue  # it ended in this very moment
+                continue  # it has just ended
             cpu.add_metric([name], sum(t.user + t.system for t in times))
             memory.add_metric([name], sum(resident))
         yield cpu

@@ -1,7 +1,7 @@
-"""What the ledger has not been told yet.
+"""Events for the ledger.
 
-While the ledger is away events wait here, in order; each carries an id under which the ledger
-counts it once, so sending twice does no harm.
+While the ledger is unreachable they wait here, in order; each carries an id under which the ledger
+counts it once, so sending twice changes nothing.
 """
 
 from __future__ import annotations
@@ -44,6 +44,6 @@ class Outbox:
                 self._events[0](ledger)
             except LedgerError:
                 raise
-            except Exception as error:  # a mistake of ours; it must not hold up all that follow
+            except Exception as error:  # a bug of ours; it must not block all that follow
                 _log.error("event dropped", error=repr(error)[:300])
             self._events.popleft()

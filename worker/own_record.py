@@ -28,7 +28,7 @@ class OwnRecord:
         self._status: JobStatus | None = None
         self._written_at = 0.0
         self.current = record
-        """What the ledger shall show."""
+        """What the ledger is to show."""
         self.last_heartbeat: datetime | None = None
         """When it was last written, by the ledger's clock."""
         self.progressed_at = 0.0

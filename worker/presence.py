@@ -1,5 +1,5 @@
-"""What passes between the worker and the ledger, on a thread of its own, whether or not the ledger
-is there: events, the worker's record, its claim, and the drain requests to it."""
+"""Everything between worker and ledger, on a thread that outlives the ledger's outages: events, the
+worker's record, its claim, and drain requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from common.ledger import Ledger, LedgerError
 from common.logs import get
 from common.records import WorkerRecord
-from worker.drain_watch import DrainWatch
 from worker.held_claim import HeldClaim
 from worker.outbox import Event, Outbox
 from worker.own_record import OwnRecord
@@ -39,11 +38,13 @@ class Presence:
         self.outbox = Outbox(self._wake)
         self.record = OwnRecord(record, heartbeat_s=heartbeat_s, wake=self._wake)
         self.claim = HeldClaim(record.id, self.outbox)
-        self.drain = DrainWatch(record.id)
+        self.drain_reason: str | None = None
+        """Why the scaler wants this worker to leave, while it does."""
+        self._asking = threading.Lock()
         self._stop = False
         self.reachable = False
         self.tried = threading.Event()
-        """Set once `reachable` says something: the ledger has answered, or has not."""
+        """Set once `reachable` is meaningful: the ledger has been tried."""
         self.moved_at = time.monotonic()
         """When the thread last showed that it is alive."""
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -53,29 +54,30 @@ class Presence:
         self._thread.start()
 
     def leave(self, timeout_s: float) -> int:
-        """Write what waits, take the record away, stop. Returns how many events were left over."""
+        """Send what waits, remove the record, stop. Returns how many events were not sent."""
         self._stop = True
         self._wake.set()
         self._thread.join(timeout_s)
         return len(self.outbox)
 
     def conclude(self, *events: Event) -> None:
-        """Have the ledger take how the job ended, and no progress of it any more."""
+        """Report how the job ended, and no further progress of it."""
         self.record.forget_progress()
         self.outbox.put(*events)
 
     def look_again(self) -> None:
-        """Ask at once whether the scaler still wants this worker to leave."""
+        """Read at once whether the scaler still wants this worker to leave."""
         try:
             if self.reachable:
-                self.drain.read(self._ledger)
+                self._ask_drain()
                 return
         except LedgerError:
             pass
-        self.drain.reason = None
+        self.drain_reason = None
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until the ledger has taken every event: at most so long, not while it is away."""
+        """Wait until the ledger has every event, for that long at most and only while it is
+        reachable."""
         until = time.monotonic() + timeout_s
         while self.outbox and time.monotonic() < until:
             time.sleep(0.005)
@@ -100,7 +102,7 @@ class Presence:
                 self.tried.set()
             except Exception as error:  # whatever it is, this thread must outlive it
                 if self.reachable:
-                    _log.warning("ledger away; outcomes are kept", error=str(error)[:300])
+                    _log.warning("ledger unreachable; outcomes are kept", error=str(error)[:300])
                 self.reachable = False
                 self.tried.set()
                 time.sleep(pause)
@@ -113,7 +115,13 @@ class Presence:
         self.outbox.send(self._ledger)
         self.record.write(self._ledger)
         self.claim.keep(self._ledger)
-        self.drain.read(self._ledger)
+        self._ask_drain()
+
+    def _ask_drain(self) -> None:
+        # One at a time, so that an older answer never replaces a newer one.
+        with self._asking:
+            request = self._ledger.drain_request(self.record.current.id)
+            self.drain_reason = request.reason if request else None
 
     def _note_health(self) -> None:
         problem = self._problem() or ""

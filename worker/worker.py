@@ -28,9 +28,9 @@ from worker.storage import open_storage
 from worker.video.themes import Catalogue
 
 _POLL_S = 0.1
-_FAREWELL_S = 1.5
-_LAST_WORDS_S = 20.0
-# A job that has come on within so long makes progress.
+_LEAVE_S = 1.5
+_LEAVE_DURING_OUTAGE_S = 20.0
+# A job that has advanced within this time makes progress.
 _PROGRESS_WITHIN_S = 60.0
 _log = logs.get("worker")
 
@@ -93,8 +93,8 @@ class Worker:
     def _await_consuming(self) -> bool:
         """Wait until jobs can come; False when asked to leave before.
 
-        The ledger must have been tried by then: who takes a job before its first answer can't know
-        that another worker has it.
+        The ledger must have been tried by then: a worker that takes a job before its first answer
+        can't know that another one has it.
         """
         while not (self._presence.tried.wait(_POLL_S) and self._broker.consuming.wait(_POLL_S)):
             self._moved_at = time.monotonic()
@@ -118,7 +118,7 @@ class Worker:
             try:
                 delivery = self._broker.deliveries.get(timeout=_POLL_S)
             except queue.Empty:
-                reason = self._presence.drain.reason
+                reason = self._presence.drain_reason
                 if reason is not None:
                     self._leaving.ask(f"drain: {reason}")
                 continue
@@ -129,7 +129,7 @@ class Worker:
 
     def _handle(self, delivery: Delivery) -> None:
         self._handler.handle(delivery)
-        # A request that came in the middle of a job counts only if it still stands now.
+        # A request made during the job counts only if it still stands.
         self._presence.look_again()
 
     def _leave(self) -> int:
@@ -138,14 +138,14 @@ class Worker:
         self._broker.stop_consuming()
         self._broker.close()
         waits = self._presence.outbox and not self._presence.reachable
-        left = self._presence.leave(_LAST_WORDS_S if waits else _FAREWELL_S)
+        left = self._presence.leave(_LEAVE_DURING_OUTAGE_S if waits else _LEAVE_S)
         if left:
-            _log.error("the ledger never came back; events are lost", events=left)
+            _log.error("the ledger stayed unreachable; events are lost", events=left)
         self._http.stop()
         _log.info("left")
         return 0
 
-    # Being looked at
+    # Pages
 
     def _routes(self, metrics: Metrics) -> http.Routes:
         return {
@@ -158,7 +158,7 @@ class Worker:
 
     def _stuck(self) -> str | None:
         limit, now = self._settings.health_check_timeout, time.monotonic()
-        # With a job in hand the main thread may well wait, for an upload to end, say.
+        # With a job in hand the main thread may have to wait, for an upload to end, say.
         patience = self._settings.job_timeout if self._presence.record.current.has_job else 0.0
         for name, moved_at, limit_s in (
             ("broker", self._broker.moved_at, limit),
@@ -170,7 +170,7 @@ class Worker:
         return None
 
     def _to_be_replaced(self) -> str | None:
-        """What an orchestrator stops a worker for: stuck, and without a job that makes progress."""
+        """Why an orchestrator should replace it: it is stuck, and no job in hand makes progress."""
         problem = self._stuck()
         if problem and self._presence.record.current.has_job:
             stood_s = time.monotonic() - self._presence.record.progressed_at

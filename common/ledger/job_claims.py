@@ -22,7 +22,7 @@ class JobClaims(WorkerRecords):
     """The claim to each job; whether its holder is at work is in the holder's record."""
 
     def claim(self, job_id: str, worker_id: str, *, ttl_s: int) -> Claim:
-        """Take the job, also from whoever held it: the newest delivery is the true one."""
+        """Take the job, also from another holder: the newest delivery counts."""
         token = self._run(_CLAIM, [_claim_key(job_id), TOKEN], [worker_id, ttl_s])
         return Claim(job_id, worker_id, int(token))
 

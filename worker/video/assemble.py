@@ -17,7 +17,7 @@ from worker.video.timeline import FPS, Cue, caption_cues, frame, place, stage_cu
 from worker.video.voices import Voices
 
 Report = Callable[[float, str], None]
-"""Told the share that is done, and what is being done, in words for people."""
+"""Called with the share that is done, and what is being done, in words for people."""
 
 _SPOKEN, _DRAWN = 0.15, 0.35
 

@@ -15,18 +15,18 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Read the request, render, say what came of it."""
+    """Read the request, render, report the result."""
     _die_with_the_worker()
     request = json.load(sys.stdin)
     _say(progress=0.0, stage="starting the renderer")
     try:
         _say(result={"seconds": _render(request)})
     except Exception as error:
-        _say(error=_told(error))
+        _say(error=_described(error))
 
 
 def _render(request: dict[str, Any]) -> float:
-    # Heavy, so only after the worker has heard of us.
+    # Heavy, so only after the first report to the worker.
     from worker.jobs import Job
     from worker.video.assemble import render
     from worker.video.themes import Catalogue
@@ -46,7 +46,7 @@ def _render(request: dict[str, Any]) -> float:
     )
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _described(error: Exception) -> dict[str, Any]:
     from common.errors import InvalidInputError
     from worker.errors import JobError, PermanentError
 

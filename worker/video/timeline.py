@@ -66,7 +66,7 @@ def frame(seconds: float) -> int:
 def pages(
     words: Sequence[Word], fits: Callable[[Sequence[str]], bool], rows: int
 ) -> list[list[list[Word]]]:
-    """The words in rows that fit, and the rows in pages of so many. A row has a word at least."""
+    """The words in rows that fit, in pages of that many. A row has at least one word."""
     result: list[list[list[Word]]] = []
     for word in words:
         row = result[-1][-1] if result else None

@@ -174,7 +174,7 @@ def test_a_dead_holder_stands_in_nobodys_way(presence: Presence, ledger: Ledger,
 def test_a_drain_request_is_seen_and_its_withdrawal_too(presence: Presence, ledger: Ledger) -> None:
     presence.record.show(WorkerState.IDLE)
     until(lambda: ledger.request_drain("w1", "too many"))
-    until(lambda: presence.drain.reason == "too many")
+    until(lambda: presence.drain_reason == "too many")
     ledger.withdraw_drain("w1")
     presence.look_again()
-    assert presence.drain.reason is None
+    assert presence.drain_reason is None
