@@ -76,12 +76,12 @@ class Demo:
         self._stack = stack
         self._console = console
         self.act_token = secrets.token_urlsafe(12)
-        """Whoever has it may pause, resume and override on the status page."""
+        """Authorises to pause, resume and override on the status page."""
         self._prometheus = Prometheus(stack.prometheus_url)
         self._state = RunState(Ledger.connect(stack.redis_url), self._prometheus, TARGET)
 
     def run(self) -> list[str]:
-        """Everything; what did not come out as promised."""
+        """Run it all; what failed."""
         jobs = [parse_job(path.read_bytes()) for path in sorted(JOBS.glob("*.json"))]
         started = time.time()
         self._start()
@@ -182,7 +182,7 @@ class Demo:
 
 
 def _video_problem(path: Path) -> str | None:
-    """What keeps `path` from being a video as promised, by ffprobe's word."""
+    """Why `path` is no video of the promised kind, according to ffprobe; None when it is."""
     if not path.exists():
         return "missing"
     fields = "stream=codec_name,width,height"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MARK = "AUTOSCALER_STACK"
-"""Every process of a stack carries this variable, and so do all that they start. Whoever holds
-the value can find them again, also those that were detached on purpose."""
+"""Every process of a stack has this variable in its environment, and so have its children. By its
+value they can be found again, also those that were detached on purpose."""
 
 
 class StartError(RuntimeError):
@@ -56,7 +56,7 @@ class Part:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.cwd,
-                start_new_session=True,  # a Ctrl-C is the demo's to answer, not theirs
+                start_new_session=True,  # Ctrl-C is for the demo alone
             )
         return self
 

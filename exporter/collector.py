@@ -118,7 +118,7 @@ class Exporter:
         yield from own_families(len(queues), self._clock() - began)
 
     def view(self) -> LedgerView:
-        """The ledger as it is now. Raises LedgerError."""
+        """Read the ledger. Raises LedgerError."""
         records, counters = self._ledger.workers(), self._ledger.counters()
         fleet = members(
             records,

@@ -109,7 +109,7 @@ def show(which: Annotated[str, typer.Argument(help="Job id or number.")]) -> Non
 
 @dead.command()
 def requeue(which: Chosen = None, every: All = False) -> None:
-    """Hand parked jobs back to the job queue, as if they were new."""
+    """Return parked jobs to the job queue, as if they were new."""
     with _job_queue() as queue:
         count = ParkedJobs(queue).requeue(_choice(which, every))
     typer.echo(f"{count} handed back")
@@ -117,7 +117,7 @@ def requeue(which: Chosen = None, every: All = False) -> None:
 
 @dead.command()
 def drop(which: Chosen = None, every: All = False) -> None:
-    """Forget parked jobs for good."""
+    """Delete parked jobs."""
     with _job_queue() as queue:
         count = ParkedJobs(queue).drop(_choice(which, every))
     typer.echo(f"{count} dropped")

@@ -49,7 +49,7 @@ class ParkedJobs:
         return found
 
     def requeue(self, chosen: Callable[[Parked], bool]) -> int:
-        """Hand those chosen back to the job queue with a clean record; how many."""
+        """Return those chosen to the job queue with a clean history; how many."""
 
         def visit(parked: Parked) -> bool:
             if not chosen(parked):
@@ -60,7 +60,7 @@ class ParkedJobs:
         return self._visit(visit)
 
     def drop(self, chosen: Callable[[Parked], bool]) -> int:
-        """Forget those chosen for good; how many."""
+        """Delete those chosen; how many."""
         return self._visit(chosen)
 
     def _visit(self, take: Callable[[Parked], bool]) -> int:

@@ -1,4 +1,4 @@
-"""When what is heard and seen: pure arithmetic from spoken lines to frames."""
+"""When each thing is heard and seen: pure arithmetic from spoken lines to frames."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Who has the word, and whether the mouth is open."""
+    """Who speaks, and whether the mouth is open."""
 
     speaker: str | None = None
     is_open: bool = False
