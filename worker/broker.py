@@ -91,23 +91,11 @@ class Broker:
 
     def acknowledge(self, delivery: Delivery, receipt: str) -> None:
         """Acknowledge and delete the receipt. Raises BrokerLostError when that may have failed."""
-
-        def work(session: BrokerSession) -> None:
-            session.require(delivery)
-            self._intake.holding = False
-            session.acknowledge(delivery, receipt)
-
-        self._call(work)
+        self._call(lambda session: self._intake.acknowledge(session, delivery, receipt))
 
     def requeue(self, delivery: Delivery) -> None:
         """Give the message back as it came. Raises BrokerLostError if the broker has it already."""
-
-        def work(session: BrokerSession) -> None:
-            session.require(delivery)
-            self._intake.holding = False
-            session.requeue(delivery)
-
-        self._call(work)
+        self._call(lambda session: self._intake.requeue(session, delivery))
 
     def drop(self) -> None:
         """Forget the message in hand, whose session has ended, and consume again."""

@@ -103,18 +103,6 @@ class BrokerSession:
         self._control.basic_nack(method.delivery_tag, requeue=True)
         return dict(properties.headers or {})
 
-    def acknowledge(self, delivery: Delivery, receipt: str) -> None:
-        """Acknowledge and delete the receipt.
-
-        The broker confirms the deletion only after it has processed the acknowledgement.
-        """
-        self.channel.basic_ack(delivery.tag)
-        self.channel.queue_delete(receipt)
-
-    def requeue(self, delivery: Delivery) -> None:
-        """Give the message back as it came."""
-        self.channel.basic_nack(delivery.tag, requeue=True)
-
     def _ensure(self, name: str) -> None:
         """The queue exists afterwards: as its owner made it, or else as ours."""
         if not self._exists(name):

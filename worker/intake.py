@@ -55,7 +55,23 @@ class Intake:
             session.channel.basic_cancel(self._consumer)
         self.forget_consumer()
         for delivery in self._take_back():
-            session.requeue(delivery)
+            session.channel.basic_nack(delivery.tag, requeue=True)
+
+    def acknowledge(self, session: BrokerSession, delivery: Delivery, receipt: str) -> None:
+        """Acknowledge the message in hand and delete the receipt.
+
+        The broker confirms the deletion only after it has processed the acknowledgement.
+        """
+        session.require(delivery)
+        self.holding = False
+        session.channel.basic_ack(delivery.tag)
+        session.channel.queue_delete(receipt)
+
+    def requeue(self, session: BrokerSession, delivery: Delivery) -> None:
+        """Give the message in hand back as it came."""
+        session.require(delivery)
+        self.holding = False
+        session.channel.basic_nack(delivery.tag, requeue=True)
 
     def end_session(self) -> None:
         """The session has ended: what was not taken from `deliveries` will be redelivered."""

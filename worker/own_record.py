@@ -64,16 +64,11 @@ class OwnRecord:
     def progress(self, status: JobStatus) -> None:
         """How far the job in hand is; written at least every second or two."""
         with self._lock:
-            old = self.current
-            if (old.job_id, old.progress, old.stage) != (
-                status.job_id,
-                status.progress,
-                status.stage,
-            ):
-                self.progressed_at = time.monotonic()
-            self._status = status
             update = {"progress": status.progress, "stage": status.stage}
-            self.current = old.model_copy(update=update)
+            record = self.current.model_copy(update=update)
+            if record != self.current:
+                self.progressed_at = time.monotonic()
+            self._status, self.current = status, record
 
     def forget_progress(self) -> None:
         """Write no more of the job's progress: it has ended."""

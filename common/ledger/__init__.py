@@ -16,14 +16,13 @@ Keys:
 
 from __future__ import annotations
 
+from common.ledger.coordination import Coordination
 from common.ledger.job_claims import JobClaims
-from common.ledger.leases import Leases
 from common.ledger.queue_totals import QueueTotals
 from common.ledger.store import LedgerError
-from common.ledger.target_orders import TargetOrders
 
 __all__ = ["Ledger", "LedgerError"]
 
 
-class Ledger(JobClaims, QueueTotals, Leases, TargetOrders):
+class Ledger(JobClaims, QueueTotals, Coordination):
     """A connection to the ledger. Every method raises LedgerError when Redis fails."""

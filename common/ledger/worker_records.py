@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from common.ledger.leases import lease_key
+from common.ledger.coordination import lease_key
 from common.ledger.store import PREFIX, Store, wrapped
 from common.records import WORKERS, DrainRequest, WorkerRecord
 
