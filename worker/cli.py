@@ -37,7 +37,7 @@ All = Annotated[bool, typer.Option("--all", help="Every parked job.")]
 @app.command()
 def run() -> None:
     """Work until asked to leave. Settings come from the environment, see docs/worker.md."""
-    from worker.worker import main
+    from worker.program import main
 
     main()
 

@@ -23,7 +23,7 @@ class Metrics:
         waiting: Callable[[], int],
     ) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Processes(renderer_pid))
+        self.registry.register(_ProcessMetrics(renderer_pid))
         self._ended = Counter(
             "autoscaler_worker_jobs", "Attempts ended.", ["outcome"], registry=self.registry
         )
@@ -74,7 +74,7 @@ class Metrics:
         self._busy.set(float(busy))
 
 
-class _Processes(Collector):
+class _ProcessMetrics(Collector):
     """CPU time and memory of the worker, and of the renderer with all that it started."""
 
     def __init__(self, renderer_pid: Callable[[], int | None]) -> None:

@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDIN = str(Path(__file__).with_name("worker_standin.py"))
 # The shipped worker, with another renderer in place of the real one.
 LAUNCH = (
-    "import sys; from common import logs; from worker.worker import Worker; "
+    "import sys; from common import logs; from worker.program import WorkerProgram; "
     "from worker.settings import load_settings; logs.configure('worker', terminal=False); "
-    f"sys.exit(Worker(load_settings(), (sys.executable, {STANDIN!r})).run())"
+    f"sys.exit(WorkerProgram(load_settings(), (sys.executable, {STANDIN!r})).run())"
 )
 
 

@@ -35,7 +35,7 @@ _PROGRESS_WITHIN_S = 60.0
 _log = logs.get("worker")
 
 
-class Worker:
+class WorkerProgram:
     """Takes jobs until it is asked to leave."""
 
     def __init__(self, settings: WorkerSettings, render_argv: Sequence[str] = RENDER_ARGV) -> None:
@@ -236,7 +236,7 @@ def main() -> None:
     settings = or_exit(load_settings)
     logs.configure("worker", settings.log_level)
     try:
-        worker = Worker(settings)
+        worker = WorkerProgram(settings)
     except ConfigError as error:
         sys.stderr.write(f"invalid configuration: {error}\n")
         raise SystemExit(2) from None
