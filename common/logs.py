@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 OURS = "autoscaler"
 """The logger that all of ours belong to."""
-_COLOURS = {"debug": 36, "info": 32, "warning": 33, "error": 31}
+_LEVEL_COLOURS = {"debug": 36, "info": 32, "warning": 33, "error": 31}
 _bound: ContextVar[dict[str, Any] | None] = ContextVar("bound", default=None)
 
 
@@ -58,7 +58,7 @@ class _Aligned(_JsonLines):
         at, level, event = (line.pop(name) for name in ("timestamp", "level", "event"))
         trace = f"\n{line.pop('exception')}" if "exception" in line else ""
         fields = " ".join(f"{name}={_shown(value)}" for name, value in sorted(line.items()))
-        colour = f"\x1b[{_COLOURS.get(level, 31)}m"
+        colour = f"\x1b[{_LEVEL_COLOURS.get(level, 31)}m"
         return f"{at} [{colour}{level:8}\x1b[0m] \x1b[1m{event:30}\x1b[0m {fields}{trace}"
 
 

@@ -26,7 +26,7 @@ class Member:
     @property
     def healthy(self) -> bool:
         """Whether it is seen and reports no problem."""
-        return self.state != UNHEALTHY
+        return not (self.silent or self.record.problem)
 
 
 def members(
