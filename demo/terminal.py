@@ -17,7 +17,7 @@ from common.records import WorkerState
 from demo.run_state import JobSeen, RunState
 from worker.job_status import Status
 
-_COLOURS = {
+_STATE_COLOURS = {
     WorkerState.STARTING: "yellow",
     WorkerState.IDLE: "cyan",
     WorkerState.BUSY: "green",
@@ -83,9 +83,9 @@ class TerminalView:
         )
         fleet = Text("fleet   ")
         for worker in run.workers:
-            fleet.append("■ ", style=_COLOURS[worker.status])
+            fleet.append("■ ", style=_STATE_COLOURS[worker.status])
         for state, count in sorted(run.states.items()):
-            fleet.append(f"  {count} {state}", style=_COLOURS[state])
+            fleet.append(f"  {count} {state}", style=_STATE_COLOURS[state])
         jobs = Table.grid(padding=(0, 2))
         for seen in run.jobs.values():
             jobs.add_row(*self._job_row(seen))
