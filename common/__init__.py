@@ -1,1 +1,1 @@
-"""What exporter, scaler and worker share: settings, ledger, job messages, HTTP surface, logging."""
+"""What every program of the fleet shares: settings, ledger, HTTP surface, logging, errors."""

@@ -1,7 +1,7 @@
 """The small HTTP surface of every program: health, metrics, pages.
 
-Routes are plain functions. TLS shakes hands in the request's own thread, so an idle connection
-never blocks a scrape; authentication is optional and compares in constant time.
+Routes are plain functions. The TLS handshake runs in the request's own thread, so an idle
+connection never blocks a scrape; authentication is optional and compares in constant time.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _BCRYPT = re.compile(r"[^:]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
 class HttpSettings(Settings):
-    """Where to listen and whom to let in."""
+    """Where to listen and which clients to admit."""
 
     http_host: str = "0.0.0.0"  # noqa: S104 - a container's own network; bind narrower by setting
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 0
@@ -72,7 +72,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What goes back."""
+    """The answer to a request."""
 
     body: bytes | str
     status: HTTPStatus = HTTPStatus.OK
@@ -93,7 +93,7 @@ def as_json(content: Any, status: HTTPStatus = HTTPStatus.OK) -> Response:
 
 
 def health(check: Callable[[], str | None]) -> Handler:
-    """A handler: 200 `ok` while `check()` is None, else 503 with what it says is wrong."""
+    """A handler: 200 `ok` while `check()` is None, else 503 with the problem that it returns."""
 
     def handle(_: Request) -> Response:
         problem = check()
@@ -195,7 +195,7 @@ class ThreadedServer(ThreadingHTTPServer):
         super().finish_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - inherited
-        """A client that went away in mid-answer is no news; anything else is."""
+        """Log errors, but not clients that disconnected in mid-answer."""
         error = sys.exc_info()[1]
         if not isinstance(error, (ConnectionError, TimeoutError)):
             self.log.error("request failed", error=repr(error))
@@ -275,7 +275,7 @@ class _PageHandler(ConnectionHandler):
 
 
 class Guard:
-    """Says whether a request may pass: the one check of every HTTP surface of ours."""
+    """Decides whether a request is admitted, for every HTTP surface of ours."""
 
     def __init__(self, settings: HttpSettings) -> None:
         self._accepted = []
@@ -293,7 +293,7 @@ class Guard:
         if path in OPEN_PATHS or not (self._accepted or self._hashed):
             return True
         given = _normalised(authorization)
-        # Every comparison is made, so that timing does not tell which one was near.
+        # Every comparison is made, so that timing does not reveal which one was close.
         matches = [hmac.compare_digest(given, accepted) for accepted in self._accepted]
         if self._hashed is not None and not any(matches) and given.startswith(b"basic "):
             matches.append(self._hashed.admits(given.removeprefix(b"basic ")))

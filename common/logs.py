@@ -2,51 +2,83 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+from collections.abc import MutableMapping
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-# structlog takes rich along where it is installed, for tracebacks on a terminal: four megabytes in
-# every process, which ours do without.
-_RICH = sys.modules.get("rich")
-sys.modules["rich"] = None  # type: ignore[assignment]  # what makes an import fail
-try:
-    import structlog
-finally:
-    if _RICH is None:
-        del sys.modules["rich"]
-    else:
-        sys.modules["rich"] = _RICH
+OURS = "autoscaler"
+"""The logger that all of ours belong to."""
+_LEVEL_COLOURS = {"debug": 36, "info": 32, "warning": 33, "error": 31}
+_bound: ContextVar[dict[str, Any] | None] = ContextVar("bound", default=None)
 
-LEVELS = ("debug", "info", "warning", "error")
+
+class Logger(logging.LoggerAdapter[logging.Logger]):
+    """Takes an event and its fields by name: `info("serving", port=80)`."""
+
+    def process(
+        self, msg: Any, kwargs: MutableMapping[str, Any]
+    ) -> tuple[Any, MutableMapping[str, Any]]:
+        """Put the fields, and those bound to this thread, where the formatters look for them."""
+        exc_info = kwargs.pop("exc_info", None)
+        fields = {**(_bound.get() or {}), **kwargs}
+        return msg, {"exc_info": exc_info, "extra": {"fields": fields}}
+
+
+class _JsonLines(logging.Formatter):
+    def __init__(self, program: str) -> None:
+        super().__init__()
+        self._program = program
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps(self._line(record), default=repr)
+
+    def _line(self, record: logging.LogRecord) -> dict[str, Any]:
+        at = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
+        line = {
+            "component": record.name.removeprefix(f"{OURS}."),
+            **getattr(record, "fields", {}),
+            "event": record.getMessage(),
+            "program": self._program,
+            "level": record.levelname.lower(),
+            "timestamp": f"{at.isoformat()}Z",
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return line
+
+
+class _Aligned(_JsonLines):
+    def format(self, record: logging.LogRecord) -> str:
+        line = self._line(record)
+        at, level, event = (line.pop(name) for name in ("timestamp", "level", "event"))
+        trace = f"\n{line.pop('exception')}" if "exception" in line else ""
+        fields = " ".join(f"{name}={_shown(value)}" for name, value in sorted(line.items()))
+        colour = f"\x1b[{_LEVEL_COLOURS.get(level, 31)}m"
+        return f"{at} [{colour}{level:8}\x1b[0m] \x1b[1m{event:30}\x1b[0m {fields}{trace}"
 
 
 def configure(program: str, level: str = "info", *, terminal: bool | None = None) -> None:
-    """Send the logs of structlog and of `logging` to stderr, each line naming `program`."""
+    """Send all logs to stderr, each line naming `program`; of libraries only their errors."""
     pretty = sys.stderr.isatty() if terminal is None else terminal
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-    ]
-    renderer: Any = (
-        structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
-    )
-    structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    structlog.contextvars.bind_contextvars(program=program)
-    # Libraries' own logs: only what an operator must see.
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr, format="%(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Aligned(program) if pretty else _JsonLines(program))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])
+    logging.getLogger(OURS).setLevel(level.upper())
 
 
-def get(name: str) -> Any:
+def get(name: str) -> Logger:
     """A logger whose lines carry `component=name`."""
-    return structlog.get_logger(component=name)
+    return Logger(logging.getLogger(f"{OURS}.{name}"), {})
+
+
+def bind(**fields: Any) -> None:
+    """What every later line of this thread carries, in place of what was bound before."""
+    _bound.set(fields)
 
 
 def without_credentials(url: str) -> str:
@@ -54,3 +86,7 @@ def without_credentials(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) and value and " " not in value else repr(value)

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+WORKERS = "video_workers"
+"""The ledger's hash with a WorkerRecord for each worker."""
 # Upper bounds in seconds of the histograms' buckets; +Inf is implied.
 DURATION_BUCKETS = (5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 420, 600, 900, 1200, 1800)
 WAIT_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
@@ -15,7 +17,7 @@ STARTUP_BUCKETS = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 45, 60, 90, 120, 300)
 
 
 class WorkerState(StrEnum):
-    """What a worker says of itself. Whether it is healthy is judged from `last_seen`."""
+    """What a worker reports of itself. Whether it is healthy is judged from `last_seen`."""
 
     STARTING = "starting"
     IDLE = "idle"
@@ -35,7 +37,7 @@ class Outcome(StrEnum):
 
 
 class WorkerRecord(BaseModel):
-    """One worker's entry in the hash `video_workers`, as JSON under its id."""
+    """One worker's entry in the hash WORKERS, as JSON under its id."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -65,7 +67,7 @@ class WorkerRecord(BaseModel):
 
     @property
     def has_job(self) -> bool:
-        """Whether a job is in this worker's hands, draining or not."""
+        """Whether this worker has a job, draining or not."""
         return self.job_id is not None
 
 

@@ -18,15 +18,15 @@ from pathlib import Path
 from rich.console import Console
 
 from common.errors import InvalidInputError
-from common.jobs import JOB_QUEUE, RESULT_QUEUE, Job, parse_job
 from common.ledger import Ledger
 from demo import plot
-from demo.broker import count_messages, declare
 from demo.processes import StartError, wait_until
+from demo.queues import count_messages, declare
+from demo.run_state import RunState
 from demo.stack import ROOT, Stack
-from demo.view import View, summary
-from demo.watch import Watch
+from demo.terminal import TerminalView, summary
 from scaler.prometheus.client import Prometheus
+from worker.jobs import JOB_QUEUE, RESULT_QUEUE, Job, parse_job
 
 TARGET = "video-creator"
 JOBS = ROOT / "demo/jobs"
@@ -76,20 +76,20 @@ class Demo:
         self._stack = stack
         self._console = console
         self.act_token = secrets.token_urlsafe(12)
-        """Whoever has it may pause, resume and override on the status page."""
+        """Authorises to pause, resume and override on the status page."""
         self._prometheus = Prometheus(stack.prometheus_url)
-        self._watch = Watch(Ledger.connect(stack.redis_url), self._prometheus, TARGET)
+        self._state = RunState(Ledger.connect(stack.redis_url), self._prometheus, TARGET)
 
     def run(self) -> list[str]:
-        """Everything; what did not come out as promised."""
+        """Run it all; what failed."""
         jobs = [parse_job(path.read_bytes()) for path in sorted(JOBS.glob("*.json"))]
         started = time.time()
         self._start()
         self._submit(jobs)
-        view = View(self._console, self._watch)
+        view = TerminalView(self._console, self._state)
         with view.shown():
-            self._until(view, lambda: self._watch.all_ended, _BURST_LIMIT_S)
-            self._until(view, lambda: self._watch.at_rest, _REST_LIMIT_S)
+            self._until(view, lambda: self._state.all_ended, _BURST_LIMIT_S)
+            self._until(view, lambda: self._state.at_rest, _REST_LIMIT_S)
         time.sleep(_SCRAPED_S)
         picture = self._stack.folder / "burst.png"
         plot.draw(self._prometheus, TARGET, started, time.time(), picture)
@@ -115,17 +115,17 @@ class Demo:
                 "HTTP_ACT_TOKEN": self.act_token,
             },
         )
-        self._watch.look()
+        self._state.refresh()
         wait_until(self._first_worker, timeout_s=60, what="the first worker")
 
     def _first_worker(self) -> bool:
-        self._watch.look()
-        return self._watch.at_rest
+        self._state.refresh()
+        return self._state.at_rest
 
     def _submit(self, jobs: list[Job]) -> None:
         self._console.print(f"sending a burst of {len(jobs)} dialogues to {JOB_QUEUE}")
         command = [sys.executable, "-m", "worker", "submit", *map(str, sorted(JOBS.glob("*.json")))]
-        self._watch.submitted(jobs)
+        self._state.submitted(jobs)
         done = subprocess.run(
             command,
             env={**self._stack.parts["exporter"].env},
@@ -136,11 +136,11 @@ class Demo:
         if done.returncode != 0:
             raise StartError(f"jobs could not be sent: {done.stderr.strip()}")
 
-    def _until(self, view: View, reached: Callable[[], bool], limit_s: float) -> None:
+    def _until(self, view: TerminalView, reached: Callable[[], bool], limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            self._watch.look()
-            self._watch.reason = self._reason()
+            self._state.refresh()
+            self._state.reason = self._reason()
             view.update()
             if reached():
                 return
@@ -153,13 +153,13 @@ class Demo:
             with urllib.request.urlopen(url, timeout=1) as response:  # noqa: S310 - our own address
                 status = json.load(response)["current_status"][TARGET]
         except (urllib.error.URLError, OSError, ValueError, KeyError):
-            return self._watch.reason
+            return self._state.reason
         return str(status["reason"]) if status else ""
 
     def _report(self, picture: Path) -> None:
         say = self._console.print
-        say(summary(self._watch))
-        say(f"peak fleet {self._watch.peak}, now {len(self._watch.workers)}")
+        say(summary(self._state))
+        say(f"peak fleet {self._state.peak}, now {len(self._state.workers)}")
         say(f"videos  {self._stack.folder / 'videos'}")
         say(f"plot    {picture}")
         say(f"logs    {self._stack.logs}")
@@ -174,15 +174,15 @@ class Demo:
         announced = count_messages(self._stack.rabbit_url, RESULT_QUEUE)
         if announced != len(jobs):
             found.append(f"{announced} messages in {RESULT_QUEUE} for {len(jobs)} jobs")
-        if self._watch.peak <= 1:
+        if self._state.peak <= 1:
             found.append("the fleet did not grow")
-        if not self._watch.at_rest:
-            found.append(f"the fleet did not come back to 1: {len(self._watch.workers)} workers")
+        if not self._state.at_rest:
+            found.append(f"the fleet did not come back to 1: {len(self._state.workers)} workers")
         return found
 
 
 def _video_problem(path: Path) -> str | None:
-    """What keeps `path` from being a video as promised, by ffprobe's word."""
+    """Why `path` is no video of the promised kind, according to ffprobe; None when it is."""
     if not path.exists():
         return "missing"
     fields = "stream=codec_name,width,height"

@@ -9,9 +9,15 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from common.records import WorkerState
 from scaler.prometheus.client import Prometheus
 
-_STATES = {"busy": "#2a9d5c", "idle": "#8fd0e8", "starting": "#f4c95d", "draining": "#b48ade"}
+_STATES = {
+    WorkerState.BUSY: "#2a9d5c",
+    WorkerState.IDLE: "#8fd0e8",
+    WorkerState.STARTING: "#f4c95d",
+    WorkerState.DRAINING: "#b48ade",
+}
 
 
 def draw(prometheus: Prometheus, target: str, start: float, end: float, path: Path) -> None:

@@ -16,7 +16,7 @@ def free_ports(count: int) -> list[int]:
     """That many loopback TCP ports, at most 16, that nobody listens on.
 
     No other process that asks here gets them before this one ends: it holds the UDP port of the
-    first number as a sign. Raises OSError when none are left.
+    first number as a lock. Raises OSError when none are left.
     """
     if count > _BLOCK:
         raise ValueError(f"count: {count} is not allowed; allowed: at most {_BLOCK}")

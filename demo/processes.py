@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MARK = "AUTOSCALER_STACK"
-"""Every process of a stack carries this variable, and so do all that they start. Whoever holds
-the value can find them again, also those that were detached on purpose."""
+"""Every process of a stack has this variable in its environment, and so have its children. By its
+value they can be found again, also those that were detached on purpose."""
 
 
 class StartError(RuntimeError):
@@ -56,7 +56,7 @@ class Part:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.cwd,
-                start_new_session=True,  # a Ctrl-C is the demo's to answer, not theirs
+                start_new_session=True,  # Ctrl-C is for the demo alone
             )
         return self
 
@@ -109,7 +109,7 @@ def marked(stack_id: str) -> list[int]:
 
 
 def kill_marked(stack_id: str, grace_s: float = 5.0) -> int:
-    """End every process of the stack, first gently; how many there were."""
+    """End every process of the stack, by SIGTERM first; how many there were."""
     first = marked(stack_id)
     for sig, patience in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 5.0)):
         for pid in marked(stack_id):
@@ -138,7 +138,7 @@ class Guardian:
         )
 
     def dismiss(self) -> None:
-        """Let it do its work and wait until all is gone."""
+        """Let it clean up, and wait until it has."""
         if self._process.stdin:
             self._process.stdin.close()
         self._process.wait()

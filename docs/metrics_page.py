@@ -110,7 +110,7 @@ def _keda() -> Iterator[Line]:
 
 def _worker() -> Iterator[Line]:
     metrics = WorkerMetrics(
-        child_pid=os.getpid, connected=lambda: True, reachable=lambda: True, waiting=lambda: 0
+        renderer_pid=os.getpid, connected=lambda: True, reachable=lambda: True, waiting=lambda: 0
     )
     yield from _of(vars(metrics).values(), metrics.registry)
 

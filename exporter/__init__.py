@@ -1,1 +1,1 @@
-"""RabbitMQ and the fleet ledger as Prometheus metrics, read anew at every scrape."""
+"""RabbitMQ and the fleet ledger as Prometheus metrics, read at every scrape."""

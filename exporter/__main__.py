@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.parse_args(arguments)
     given = or_exit(settings)
     logs.configure("exporter", given.log_level)
-    # A broker that is away is told of once, by the source, not at every try.
+    # An unreachable broker is logged once, by the source, not at every try.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     try:
         read_alert_settings(given.alert_thresholds_config_path)

@@ -15,7 +15,7 @@ from common.amqp import parameters
 from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import QueueCounters
-from exporter.amqp import Depths
+from exporter.depths import Depths
 from exporter.directory import Directory
 from exporter.families import (
     alert_families,
@@ -27,11 +27,11 @@ from exporter.families import (
     slo_families,
     source_families,
 )
-from exporter.fleet import Member, members
 from exporter.management import Details, Management
+from exporter.members import Member, members
 from exporter.selection import DEAD_SUFFIX, QueueName, Selection
 from exporter.settings import ExporterSettings
-from exporter.sources import Pending, Reading, Source, SourceError
+from exporter.sources import Pending, Reading, SourceError, SourceReader
 from exporter.thresholds import AlertSettings, read_alert_settings
 
 # Of the scrape's time: what waiting for the very first listing may take, and by when the queues
@@ -72,8 +72,8 @@ class Exporter:
                 raise ConfigError("MANAGEMENT_URL", None, "a URL, as QUEUES or VHOSTS has patterns")
             self._directory = Directory(management, settings.discovery_interval, clock=clock)
         self._depths = Depths(settings, clock)
-        self._sources: dict[str, Source[Any]] = {
-            name: Source(name, clock=clock)
+        self._sources: dict[str, SourceReader[Any]] = {
+            name: SourceReader(name, clock=clock)
             for name in ("amqp", "management", "ledger", "thresholds")
         }
 
@@ -118,7 +118,7 @@ class Exporter:
         yield from own_families(len(queues), self._clock() - began)
 
     def view(self) -> LedgerView:
-        """The ledger as it is now. Raises LedgerError."""
+        """Read the ledger. Raises LedgerError."""
         records, counters = self._ledger.workers(), self._ledger.counters()
         fleet = members(
             records,

@@ -1,4 +1,4 @@
-"""The names of the broker's queues, listed now and then: what patterns are matched with.
+"""The names of the broker's queues, listed at intervals: what patterns are matched with.
 
 Names, not values: a queue that is new is seen within one interval, and while the listing fails
 the queues known before are still read.

@@ -13,9 +13,9 @@ from prometheus_client.metrics_core import Metric as Family
 
 from common.records import Histogram, Outcome, QueueCounters, WorkerRecord
 from exporter import catalog
-from exporter.amqp import Depth
-from exporter.fleet import Member, counts, in_flight, stranded
+from exporter.depths import Depth
 from exporter.management import Details
+from exporter.members import Member, counts, in_flight, stranded
 from exporter.selection import DEAD_SUFFIX, QueueName
 from exporter.sources import Reading
 from exporter.thresholds import AlertSettings
@@ -65,8 +65,8 @@ _TOTALS = {
 }
 
 
-# Each job is a series of its own for as long as it lasts. So many at once are few beside the
-# four series of every worker, and a person looks for the job that is long in hand.
+# Each job is a series of its own for as long as it lasts. This many are few beside the four
+# series of every worker, and people look for the job that takes long.
 NAMED_JOBS = 100
 
 
@@ -125,7 +125,7 @@ def counter_families(
 
     A queue that the ledger answered for and has no entry of has had no events: 0 is the truth
     there, and lets rates see the first event. Of the queues that are not `named` only the start
-    of jobs is told so, which demand needs; there may be ten thousand of them.
+    of jobs is reported so, which demand needs; there may be ten thousand of them.
     """
     totals = {queue: QueueCounters(queue) for queue in named}
     totals.update((total.queue, total) for total in counters)

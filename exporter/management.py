@@ -1,4 +1,4 @@
-"""What only the management API tells: names of queues, and details that AMQP does not give.
+"""What only the management API knows: names of queues, and details that AMQP does not give.
 
 The cost to the broker depends on how many queues are asked about among how many there are, so
 there are three ways of asking; see docs/adr/0031.

@@ -11,7 +11,7 @@ from common.http import Handler, Request, Response, Routes, as_json, health, met
 from common.ledger import LedgerError
 from exporter.collector import Exporter, Scrape
 
-# Of the scrape's time, what is kept for rendering and the way back.
+# The share of the scrape's time kept for rendering and the response.
 _RESERVE_SHARE = 0.2
 _RESERVE_MOST_S = 1.0
 _LINKS = {

@@ -12,14 +12,14 @@ _WILD = re.compile(r"[*?]")
 
 @dataclass(frozen=True, slots=True, order=True)
 class QueueName:
-    """A queue where it is unique."""
+    """A queue's name, unique with its virtual host."""
 
     vhost: str
     name: str
 
     @property
     def dead(self) -> QueueName:
-        """Where this queue's parked jobs lie."""
+        """The queue of this queue's parked jobs."""
         return QueueName(self.vhost, self.name + DEAD_SUFFIX)
 
 
@@ -73,8 +73,8 @@ class Selection:
         return sorted(queue for queue in found if self.matches(queue))
 
     def resolve(self, listing: Iterable[QueueName]) -> list[QueueName]:
-        """What to read: named queues with the place of their parked jobs, whether they exist or
-        not, and of `listing` what matches and where its parked jobs lie."""
+        """What to read: named queues with those of their parked jobs, whether they exist or not,
+        and of `listing` what matches, with the queues of its parked jobs."""
         known = set(listing)
         named = self.named()
         matched = {queue for queue in known if self.matches(queue)}

@@ -1,4 +1,4 @@
-"""What the exporter is told: which queues, where the sources are, what counts as unhealthy."""
+"""The exporter's settings: which queues, where the sources are, what counts as unhealthy."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class ExporterSettings(BrokerSettings, HttpSettings):
     discovery_interval: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """Seconds between two listings of the queues that patterns are matched with."""
     heartbeat_interval: Annotated[float, Field(gt=0, le=3600)] = 10.0
-    """Seconds between two heartbeats of a worker (`worker.heartbeat_interval` of the plan)."""
+    """Seconds between two heartbeats of a worker (default: `worker.heartbeat_interval`)."""
     unhealthy_after_heartbeats: Annotated[float, Field(ge=1)] = 3.0
-    """A worker is unhealthy when not seen for so many heartbeats."""
+    """A worker is unhealthy when not seen for this many heartbeats."""
     forget_after: Annotated[float, Field(gt=0)] = 600.0
     """Seconds after which a worker that is not seen is no longer reported."""
     scrape_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0

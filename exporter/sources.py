@@ -1,4 +1,4 @@
-"""Sources and their time: each is read on a thread of its own, so none can hold up a scrape."""
+"""Sources and their deadlines: each is read on a thread of its own, so none can block a scrape."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class Reading(Generic[T]):
 class Pending(Generic[T]):
     """A read that has begun."""
 
-    def __init__(self, source: Source[T], future: Future[T], clock: Callable[[], float]) -> None:
+    def __init__(
+        self, source: SourceReader[T], future: Future[T], clock: Callable[[], float]
+    ) -> None:
         self._source = source
         self._future = future
         self._clock = clock
@@ -44,7 +46,7 @@ class Pending(Generic[T]):
         try:
             value = self._future.result(max(0.0, deadline - self._clock()))
         except FutureTimeoutError:
-            # One that has not begun is dropped, so that a hung source heaps up no work.
+            # A read that has not begun is dropped, so that a hung source piles up no work.
             self._future.cancel()
             error = "no answer within the scrape's deadline"
         except (SourceError, LedgerError) as failure:
@@ -54,8 +56,8 @@ class Pending(Generic[T]):
         return reading
 
 
-class Source(Generic[T]):
-    """A named source with a thread of its own."""
+class SourceReader(Generic[T]):
+    """Reads one source, on a thread of its own."""
 
     def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""What an operator sets for the alerts in one file, and that reaches the rules as metrics."""
+"""The alert settings that an operator gives in one file; the rules read them as metrics."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Do what the command line says. `run` must not load what it never uses, so it goes first."""
     if sys.argv[1:] == ["run"]:
-        from worker.run import main as run
+        from worker.program import main as run
 
         run()
     from worker.cli import app

@@ -11,10 +11,11 @@ from typing import Annotated, NoReturn
 import typer
 
 from common.errors import ConfigError, InvalidInputError
-from common.jobs import Job, parse_job
 from common.settings import load, or_exit
-from worker.dead import BrokerError, JobQueues, Parked
+from worker.dead import Parked, ParkedJobs
 from worker.errors import JobError
+from worker.job_queue import BrokerError, JobQueue
+from worker.jobs import Job, parse_job
 from worker.settings import VoiceSettings, WorkerSettings, load_settings
 from worker.video.themes import Catalogue
 
@@ -36,7 +37,7 @@ All = Annotated[bool, typer.Option("--all", help="Every parked job.")]
 @app.command()
 def run() -> None:
     """Work until asked to leave. Settings come from the environment, see docs/worker.md."""
-    from worker.run import main
+    from worker.program import main
 
     main()
 
@@ -45,9 +46,9 @@ def run() -> None:
 def submit(files: list[Path]) -> None:
     """Publish the jobs in FILES to the job queue. Nothing is sent unless all are sound."""
     jobs = [(path, _read(path)) for path in files]
-    with _queues() as queues:
+    with _job_queue() as queue:
         for path, job in jobs:
-            queues.submit(path.read_bytes())
+            queue.submit(path.read_bytes())
             typer.echo(f"submitted {job.job_id}")
 
 
@@ -60,7 +61,7 @@ def render(
 ) -> None:
     """Render the job in FILE without any queue."""
     from worker.progress import render_with_bar
-    from worker.video.speech import Voices
+    from worker.video.voices import Voices
 
     job = _read(file)
     voices = Voices(*or_exit(lambda: load(VoiceSettings)).for_voices())
@@ -78,8 +79,8 @@ def render(
 @dead.command("list")
 def list_() -> None:
     """Show what is parked, oldest first."""
-    with _queues() as queues:
-        parked = queues.parked()
+    with _job_queue() as queue:
+        parked = ParkedJobs(queue).all()
     for number, entry in enumerate(parked, start=1):
         attempts = len(entry.history)
         typer.echo(f"{number:>4}  {entry.job_id or '-':<40}  {attempts} attempts  {entry.error}")
@@ -90,8 +91,9 @@ def list_() -> None:
 @dead.command()
 def show(which: Annotated[str, typer.Argument(help="Job id or number.")]) -> None:
     """Show one parked job with its history and body."""
-    with _queues() as queues:
-        found = [p for n, p in enumerate(queues.parked(), start=1) if _is(which, n, p)]
+    with _job_queue() as queue:
+        parked = ParkedJobs(queue).all()
+    found = [entry for n, entry in enumerate(parked, start=1) if _is(which, n, entry)]
     if not found:
         _fail(f"no parked job {which!r}", 1)
     for entry in found:
@@ -107,17 +109,17 @@ def show(which: Annotated[str, typer.Argument(help="Job id or number.")]) -> Non
 
 @dead.command()
 def requeue(which: Chosen = None, every: All = False) -> None:
-    """Hand parked jobs back to the job queue, as if they were new."""
-    with _queues() as queues:
-        count = queues.requeue(_choice(which, every))
+    """Return parked jobs to the job queue, as if they were new."""
+    with _job_queue() as queue:
+        count = ParkedJobs(queue).requeue(_choice(which, every))
     typer.echo(f"{count} handed back")
 
 
 @dead.command()
 def drop(which: Chosen = None, every: All = False) -> None:
-    """Forget parked jobs for good."""
-    with _queues() as queues:
-        count = queues.drop(_choice(which, every))
+    """Delete parked jobs."""
+    with _job_queue() as queue:
+        count = ParkedJobs(queue).drop(_choice(which, every))
     typer.echo(f"{count} dropped")
 
 
@@ -147,11 +149,11 @@ def _read(path: Path) -> Job:
 
 
 @contextmanager
-def _queues() -> Iterator[JobQueues]:
+def _job_queue() -> Iterator[JobQueue]:
     settings: WorkerSettings = or_exit(load_settings)
     try:
-        with JobQueues.connect(settings) as queues:
-            yield queues
+        with JobQueue.connect(settings) as queue:
+            yield queue
     except ConfigError as error:
         _fail(f"invalid configuration: {error}", 2)
     except BrokerError as error:

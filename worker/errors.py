@@ -8,20 +8,20 @@ class JobError(Exception):
 
 
 class TransientError(JobError):
-    """May well succeed at another time or place: to be tried again after a while."""
+    """May succeed at another time or on another host: to be retried after a delay."""
 
 
 class PermanentError(JobError):
-    """Will fail again however often it is tried: to be parked for a person to see."""
+    """Will fail on every attempt: to be parked for a person to look at."""
 
 
 class SupersededError(JobError):
-    """Another worker has taken the job meanwhile: stop, it will finish it."""
+    """Another worker has taken the job over: stop, it will finish it."""
 
 
 class GivenBackError(JobError):
-    """The worker has to leave before the job can end: back to the queue with it."""
+    """The worker has to leave before the job ends: requeue it."""
 
 
 class BrokerLostError(Exception):
-    """The connection that a message came by is gone; the broker hands the message out again."""
+    """The connection that delivered a message is closed; the broker delivers the message again."""

@@ -1,7 +1,7 @@
-"""One job from delivery to acknowledgement: the order of these steps is what keeps it from harm.
+"""One job from delivery to acknowledgement, in an order in which a crash does no damage.
 
 A result is made durable, then announced with confirmation, then counted, then acknowledged. A crash
-between any two of these steps leads to a redelivery that goes on where it stopped.
+between any two of these steps leads to a redelivery that continues from there.
 See docs/adr/0010-one-effect-per-job.md.
 """
 
@@ -12,18 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 from uuid import uuid4
 
-import structlog
-
-from common.jobs import InvalidJobError, Job, JobStatus, Result, Status, parse_job
+from common import logs
 from common.ledger import Ledger, LedgerError
-from common.logs import get
 from common.records import Outcome, WorkerState
 from worker import messages
 from worker.broker import Broker
-from worker.child import Child
 from worker.errors import (
     BrokerLostError,
     GivenBackError,
@@ -32,25 +28,24 @@ from worker.errors import (
     SupersededError,
     TransientError,
 )
+from worker.held_claim import CLAIM_TTL_S
+from worker.job_status import JobStatus, Status, put_status
+from worker.jobs import InvalidJobError, Job, Result, parse_job
 from worker.leaving import Leaving
 from worker.messages import Delivery, Outgoing
 from worker.metrics import Metrics
-from worker.presence import CLAIM_TTL_S, Event, Presence
+from worker.outbox import Event
+from worker.presence import Presence
+from worker.renderer import Renderer
 from worker.settings import WorkerSettings
 from worker.storage import Storage
+from worker.video.themes import Catalogue
 
 _FLUSH_S = 1.0
-_log = get("job")
+_log = logs.get("job")
 
 
-class Catalogue(Protocol):
-    """What can be rendered."""
-
-    def check(self, job: Job) -> None:
-        """Raises InvalidJobError when theme or speaker is unknown."""
-
-
-class Handler:
+class JobHandler:
     """Handles deliveries one after the other, on the worker's main thread."""
 
     def __init__(
@@ -61,7 +56,7 @@ class Handler:
         ledger: Ledger,
         presence: Presence,
         storage: Storage,
-        child: Child,
+        renderer: Renderer,
         catalogue: Catalogue,
         leaving: Leaving,
         metrics: Metrics,
@@ -71,26 +66,26 @@ class Handler:
         self._ledger = ledger
         self._presence = presence
         self._storage = storage
-        self._child = child
+        self._renderer = renderer
         self._catalogue = catalogue
         self._leaving = leaving
         self._metrics = metrics
         self.moved_at = time.monotonic()
-        """When a job last showed that the thread which handles it is alive."""
+        """When the handling thread last showed that it is alive, by `time.monotonic`."""
 
     def handle(self, delivery: Delivery) -> None:
-        """Bring the delivery to an end. Never raises for anything that a message can contain."""
+        """Process the delivery. Never raises for anything that a message can contain."""
         try:
             self._handle(delivery)
         except BrokerLostError as error:
-            # The broker hands the message out again; whatever was reached here is found then.
+            # The broker delivers the message again; what was done by then is found.
             _log.warning(
-                "the job's connection is gone; leaving it to its redelivery", why=str(error)
+                "the job's connection was lost; its redelivery will continue it", why=str(error)
             )
             self._broker.drop()
         finally:
             self._let_go()
-            structlog.contextvars.unbind_contextvars("job_id")
+            logs.bind()
 
     def _handle(self, delivery: Delivery) -> None:
         try:
@@ -99,7 +94,7 @@ class Handler:
         except InvalidJobError as error:
             self._refuse(delivery, error)
             return
-        structlog.contextvars.bind_contextvars(job_id=job.job_id)
+        logs.bind(job_id=job.job_id)
         attempt = Attempt(job, delivery, self._settings.job_queue)
         if self._ended_before(attempt):
             return
@@ -114,7 +109,7 @@ class Handler:
         except BrokerLostError:
             raise
         except Exception as error:
-            # A mistake of ours must not take down worker after worker as the job goes round.
+            # A bug of ours must not kill one worker after another as the job is redelivered.
             _log.exception("unexpected error")
             self._fail(attempt, TransientError(f"unexpected {type(error).__name__}: {error}"))
 
@@ -125,7 +120,7 @@ class Handler:
             self._announce(attempt, self._storage.path(job.job_id))
             return
         if self._held_elsewhere(job.job_id):
-            raise SupersededError(f"{job.job_id} is in another worker's hands")
+            raise SupersededError(f"another worker has {job.job_id}")
         self._show(job.job_id, "starting")
         self._claim(job.job_id)
         self._count_start(attempt.delivery)
@@ -143,7 +138,7 @@ class Handler:
             "themes": str(self._settings.themes) if self._settings.themes else None,
         }
         try:
-            self._child.run(request, partial(self._progress, job.job_id), self._reason_to_stop)
+            self._renderer.run(request, partial(self._progress, job.job_id), self._reason_to_stop)
             self._progress(job.job_id, 0.99, "storing the video")
             return self._storage.keep(job.job_id, made)
         finally:
@@ -152,7 +147,7 @@ class Handler:
 
     def _reason_to_stop(self) -> JobError | None:
         self.moved_at = time.monotonic()
-        if self._presence.superseded.is_set():
+        if self._presence.claim.superseded.is_set():
             return SupersededError("another worker has taken the job")
         if self._leaving.out_of_time:
             return GivenBackError(f"grace period is over ({self._leaving.reason})")
@@ -168,12 +163,11 @@ class Handler:
             attempt.delivery,
             messages.announced(result, self._settings.result_queue),
             attempt.step,
-            [
-                *_told_done(attempt, path),
-                self._outcome(attempt.step, Outcome.DONE, seconds),
-            ],
+            *_done_events(attempt, path),
+            self._outcome(attempt.step, Outcome.DONE, seconds),
         )
-        self._presence.amend(jobs_done=self._presence.record.jobs_done + 1)
+        record = self._presence.record
+        record.amend(jobs_done=record.current.jobs_done + 1)
         self._metrics.ended(Outcome.DONE, seconds)
         _log.info("job done", seconds=round(seconds, 2), path=path)
 
@@ -185,30 +179,15 @@ class Handler:
         blame = messages.Blame(why, settings.worker_id, datetime.now(UTC))
         if final:
             message = messages.parked(delivery, settings.job_queue, blame)
-            status = JobStatus(
-                job_id=attempt.job.job_id, status=Status.ERROR, stage="failed", error_msg=why
-            )
+            status, stage = Status.ERROR, "failed"
         else:
-            message = messages.retried(
-                delivery, settings.job_queue, settings.job_retry_delay, blame
-            )
-            wait = messages.delay_s(settings.job_retry_delay, delivery.attempt + 1)
+            first_s = settings.job_retry_delay
+            message = messages.retried(delivery, settings.job_queue, first_s, blame)
+            wait = messages.delay_s(first_s, delivery.attempt + 1)
             tries = f"attempt {delivery.attempt + 2} of {settings.job_max_retries + 1}"
-            status = JobStatus(
-                job_id=attempt.job.job_id,
-                status=Status.QUEUED,
-                stage=f"waiting {wait} s for {tries}",
-                error_msg=why,
-            )
-        self._settle(
-            delivery,
-            message,
-            attempt.step,
-            [
-                lambda ledger: ledger.put_status(status),
-                self._outcome(attempt.step, outcome),
-            ],
-        )
+            status, stage = Status.QUEUED, f"waiting {wait} s for {tries}"
+        shown = _status_event(attempt.job.job_id, status, stage, error_msg=why)
+        self._settle(delivery, message, attempt.step, shown, self._outcome(attempt.step, outcome))
         self._metrics.ended(outcome)
         _log.warning("job failed", outcome=outcome.value, error=why, next=message.queue)
 
@@ -220,36 +199,30 @@ class Handler:
         events: list[Event] = []
         self._count_start(delivery)
         if error.job_id is not None:
-            status = JobStatus(
-                job_id=error.job_id, status=Status.ERROR, stage="refused", error_msg=str(error)
-            )
-            events.append(lambda ledger: ledger.put_status(status))
+            shown = _status_event(error.job_id, Status.ERROR, "refused", error_msg=str(error))
+            events.append(shown)
         blame = messages.Blame(str(error), settings.worker_id, datetime.now(UTC))
         message = messages.parked(delivery, settings.job_queue, blame)
-        self._settle(delivery, message, step, [*events, self._outcome(step, Outcome.PARKED)])
+        self._settle(delivery, message, step, *events, self._outcome(step, Outcome.PARKED))
         self._metrics.ended(Outcome.PARKED)
         _log.warning("job refused", job_id=error.job_id, error=str(error), next=message.queue)
 
     def _defer(self, attempt: Attempt) -> None:
-        """Another worker has the job: look again in a while, by then its result may be there."""
+        """Another worker has the job: look again later, when its result may exist."""
         message = messages.deferred(attempt.delivery, self._settings.job_queue)
-        self._settle(attempt.delivery, message, attempt.step, [])
-        _log.info("job is in another worker's hands; put off", seconds=messages.DEFER_S)
+        self._settle(attempt.delivery, message, attempt.step)
+        _log.info("another worker has the job; put off", seconds=messages.DEFER_S)
 
     def _give_back(self, attempt: Attempt, why: str) -> None:
         self._broker.requeue(attempt.delivery)
-        status = JobStatus(
-            job_id=attempt.job.job_id,
-            status=Status.QUEUED,
-            stage="given back: the worker had to leave",
-        )
-        ended = self._outcome(uuid4().hex, Outcome.REQUEUED)
-        self._presence.conclude([lambda ledger: ledger.put_status(status), ended])
+        stage = "given back: the worker had to leave"
+        shown = _status_event(attempt.job.job_id, Status.QUEUED, stage)
+        self._presence.conclude(shown, self._outcome(uuid4().hex, Outcome.REQUEUED))
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
     def _ended_before(self, attempt: Attempt) -> bool:
-        """Finish what an earlier holder of this message began, if it got as far as publishing."""
+        """Finish what an earlier holder of this message began, if it had published the outcome."""
         delivery = attempt.delivery
         if not delivery.seen_before:
             return False
@@ -260,21 +233,19 @@ class Handler:
         if outcome is None:
             return False
         if outcome in (Outcome.DONE, Outcome.RETRIED, Outcome.PARKED):
-            self._presence.tell(self._outcome(attempt.step, Outcome(outcome)))
+            self._presence.outbox.put(self._outcome(attempt.step, Outcome(outcome)))
         if outcome == Outcome.DONE:
-            for event in _told_done(attempt, self._storage.path(attempt.job.job_id)):
-                self._presence.tell(event)
+            path = self._storage.path(attempt.job.job_id)
+            self._presence.outbox.put(*_done_events(attempt, path))
         self._presence.flush(_FLUSH_S)
         self._broker.acknowledge(delivery, attempt.receipt)
         _log.info("job was published by an earlier holder; acknowledged", outcome=outcome)
         return True
 
-    def _settle(
-        self, delivery: Delivery, message: Outgoing, step: str, events: list[Event]
-    ) -> None:
+    def _settle(self, delivery: Delivery, message: Outgoing, step: str, *events: Event) -> None:
         receipt = messages.receipt_queue(self._settings.job_queue, step)
         self._broker.publish(delivery, message, receipt)
-        self._presence.conclude(events)
+        self._presence.conclude(*events)
         self._presence.flush(_FLUSH_S)
         self._broker.acknowledge(delivery, receipt)
 
@@ -291,36 +262,36 @@ class Handler:
     def _claim(self, job_id: str) -> None:
         worker = self._settings.worker_id
         # A claim counts only while its holder's record names the job, so that goes first.
-        self._ask(lambda ledger: ledger.put_worker(self._presence.record))
+        self._ask(lambda ledger: ledger.put_worker(self._presence.record.current))
         claim = self._ask(lambda ledger: ledger.claim(job_id, worker, ttl_s=CLAIM_TTL_S))
-        self._presence.hold(job_id, claim)
+        self._presence.claim.hold(job_id, claim)
 
     def _let_go(self) -> None:
-        self._presence.let_go()
+        self._presence.claim.let_go()
         state = WorkerState.DRAINING if self._leaving.asked else WorkerState.IDLE
-        self._presence.show(state)
+        self._presence.record.show(state)
         self._metrics.busy(False)
 
     def _ask(self, question: Callable[[Ledger], Any]) -> Any:
-        """The ledger's answer; None while it is away, since jobs go on without it."""
+        """The ledger's answer; None while it is unreachable, as jobs continue without it."""
         if not self._presence.reachable:
             return None
         try:
             return question(self._ledger)
         except LedgerError as error:
-            _log.warning("ledger away; going on without", error=str(error)[:300])
+            _log.warning("ledger unreachable; continuing without", error=str(error)[:300])
             return None
 
     def _show(self, job_id: str, stage: str) -> None:
         state = WorkerState.DRAINING if self._leaving.asked else WorkerState.BUSY
-        self._presence.show(state, job_id=job_id, stage=stage)
+        self._presence.record.show(state, job_id=job_id, stage=stage)
         self._metrics.busy(True)
         self._progress(job_id, 0.0, stage)
 
     def _progress(self, job_id: str, progress: float, stage: str) -> None:
-        if self._leaving.asked and self._presence.record.status is WorkerState.BUSY:
-            self._presence.show(WorkerState.DRAINING, job_id=job_id, stage=stage)
-        self._presence.progress(
+        if self._leaving.asked and self._presence.record.current.status is WorkerState.BUSY:
+            self._presence.record.show(WorkerState.DRAINING, job_id=job_id, stage=stage)
+        self._presence.record.progress(
             JobStatus(
                 job_id=job_id,
                 status=Status.RENDERING,
@@ -334,7 +305,7 @@ class Handler:
         first, wait = not delivery.seen_before, delivery.wait_s(time.time())
         if wait is not None:
             self._metrics.waited(wait)
-        self._presence.tell(
+        self._presence.outbox.put(
             lambda ledger: ledger.count_started(queue, event_id, first=first, wait_s=wait)
         )
 
@@ -357,11 +328,15 @@ class Attempt:
         self.receipt = messages.receipt_queue(job_queue, self.step)
 
 
-def _told_done(attempt: Attempt, path: str) -> list[Event]:
-    status = JobStatus(
-        job_id=attempt.job.job_id, status=Status.DONE, progress=1, stage="done", download_url=path
+def _status_event(job_id: str, status: Status, stage: str, **fields: Any) -> Event:
+    return partial(
+        put_status, status=JobStatus(job_id=job_id, status=status, stage=stage, **fields)
     )
+
+
+def _done_events(attempt: Attempt, path: str) -> list[Event]:
+    job_id = attempt.job.job_id
     return [
-        lambda ledger: ledger.put_status(status),
+        _status_event(job_id, Status.DONE, "done", progress=1, download_url=path),
         lambda ledger: ledger.mark_announced(attempt.order),
     ]

@@ -1,4 +1,4 @@
-"""Why and until when the worker leaves: signals, a drain request, a host that is taken away."""
+"""Why and by when the worker leaves: signals, a drain request, the end of its host."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = get("leaving")
 
 
 class Leaving:
-    """Whether the worker is to leave. Once it is, it stays so; the earliest deadline counts."""
+    """Whether the worker is to leave. That is final; the earliest deadline counts."""
 
     def __init__(self) -> None:
         # Plain attributes: a signal handler must not wait for a lock that its own thread holds.
@@ -33,9 +33,9 @@ class Leaving:
         return self._deadline is not None and time.monotonic() >= self._deadline
 
     def ask(self, reason: str, grace_s: float | None = None) -> None:
-        """Leave after the job in hand, and at the latest when `grace_s` is about to run out."""
+        """Leave after the job in hand, or at the latest when `grace_s` seconds are nearly over."""
         if grace_s is not None:
-            # What is left pays for killing the renderer, giving the job back and saying so.
+            # The rest is for killing the renderer, giving the job back and reporting it.
             deadline = time.monotonic() + grace_s - min(5.0, grace_s / 5)
             if self._deadline is None or deadline < self._deadline:
                 self._deadline = deadline
@@ -55,7 +55,7 @@ class Leaving:
         signal.signal(signal.SIGINT, handle)
 
     def on_notice(self, notice: str, grace_s: float) -> None:
-        """Leave when `notice`, a file or a URL, says that the host is to be taken away."""
+        """Leave when `notice`, a file or a URL, announces the end of the host."""
 
         def watch() -> None:
             while not self.asked:

@@ -1,4 +1,4 @@
-"""What travels on the queues around a job: the delivery, its history, and where it goes next."""
+"""Messages around a job: the delivery, its history, and where it is sent next."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from common.jobs import Result
 from common.records import Outcome
+from worker.jobs import Result
 
 ATTEMPT = "x-attempt"
 """Header: how many attempts have failed before this one."""
@@ -25,7 +25,7 @@ OUTCOME = "x-outcome"
 ERROR = "x-error"
 """Header of a parked message: why it was parked."""
 _BROKERS_OWN = frozenset(
-    # What the broker wrote on the way, and what would make it route a copy of a copy.
+    # What the broker added, and what would make it route a further copy.
     {"x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason"}
     | {"CC", "BCC"}
 )
@@ -38,7 +38,7 @@ MAX_DELAY_S = 3600
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message in this worker's hands, by the session and tag under which the broker knows it."""
+    """A message that this worker has; session and tag identify it to the broker."""
 
     session: int
     tag: int
@@ -74,7 +74,7 @@ class Delivery:
         return [e for e in entries if isinstance(e, dict)] if isinstance(entries, list) else []
 
     def identity(self, job_id: str) -> str:
-        """Tells this order for the job from another one, where the publisher gave it an id."""
+        """Distinguishes this order for the job from others, where the publisher gave it an id."""
         if not self.message_id:
             return job_id
         if _PLAIN_ID.fullmatch(self.message_id):
@@ -86,7 +86,7 @@ class Delivery:
         return f"{self.identity(job_id)}.{self.attempt}.{self.deferred}"
 
     def wait_s(self, now: float) -> float | None:
-        """Seconds from publishing to `now`, where that can be known and makes sense."""
+        """Seconds from publishing to `now`, for a first delivery whose time is known."""
         if self.timestamp is None or self.seen_before:
             return None
         return max(0.0, now - self.timestamp)
@@ -109,8 +109,20 @@ def delay_s(first_s: int, attempt: int) -> int:
 
 
 def retry_queue(job_queue: str, seconds: int) -> str:
-    """The queue that holds a message for so long and hands it back to `job_queue`."""
+    """The queue that holds a message for that many seconds and returns it to `job_queue`."""
     return f"{job_queue}.retry.{seconds}"
+
+
+def retry_arguments(job_queue: str, name: str) -> dict[str, Any] | None:
+    """With what to declare the queue `name`: None unless it is a retry queue of `job_queue`."""
+    prefix, _, seconds = name.rpartition(".")
+    if prefix != f"{job_queue}.retry":
+        return None
+    return {
+        "x-message-ttl": int(seconds) * 1000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": job_queue,
+    }
 
 
 def dead_queue(job_queue: str) -> str:
@@ -119,19 +131,19 @@ def dead_queue(job_queue: str) -> str:
 
 
 def receipt_queue(job_queue: str, step: str) -> str:
-    """The queue that tells whether the outcome of `step` has been published."""
+    """The queue that shows whether the outcome of `step` has been published."""
     return f"{job_queue}.receipt.{step}"
 
 
 def announced(result: Result, queue: str) -> Outgoing:
-    """The message that says that the video is there."""
+    """The message that announces the video."""
     body = result.model_dump_json().encode()
     return Outgoing(queue, body, {OUTCOME: Outcome.DONE.value}, message_id=result.job_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Blame:
-    """What went wrong with an attempt, at whose hands, and when."""
+    """What went wrong with an attempt, at which worker, and when."""
 
     error: str
     worker: str
@@ -139,7 +151,7 @@ class Blame:
 
 
 def retried(delivery: Delivery, job_queue: str, first_s: int, blame: Blame) -> Outgoing:
-    """The message that brings the job back after a pause."""
+    """The message that returns the job after a delay."""
     number = delivery.attempt + 1
     headers = _own(delivery) | {
         OUTCOME: Outcome.RETRIED.value,
@@ -151,7 +163,7 @@ def retried(delivery: Delivery, job_queue: str, first_s: int, blame: Blame) -> O
 
 
 def deferred(delivery: Delivery, job_queue: str) -> Outgoing:
-    """The message that brings the job back soon, without counting an attempt."""
+    """The message that returns the job soon, without counting an attempt."""
     headers = _own(delivery) | {OUTCOME: "deferred", DEFERRED: delivery.deferred + 1}
     return _onwards(delivery, retry_queue(job_queue, DEFER_S), headers)
 

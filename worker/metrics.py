@@ -1,4 +1,4 @@
-"""The worker's own numbers, for whoever scrapes the worker itself."""
+"""The worker's own metrics, for those who scrape the worker itself."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from common.records import DURATION_BUCKETS, WAIT_BUCKETS, Outcome
 
 
 class Metrics:
-    """Counts what the handler says, and measures the process and its renderer when scraped."""
+    """Counts what the handler reports, and measures the process and its renderer when scraped."""
 
     def __init__(
         self,
         *,
-        child_pid: Callable[[], int | None],
+        renderer_pid: Callable[[], int | None],
         connected: Callable[[], bool],
         reachable: Callable[[], bool],
         waiting: Callable[[], int],
     ) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(_Processes(child_pid))
+        self.registry.register(_ProcessMetrics(renderer_pid))
         self._ended = Counter(
             "autoscaler_worker_jobs", "Attempts ended.", ["outcome"], registry=self.registry
         )
@@ -66,7 +66,7 @@ class Metrics:
             self._duration.observe(seconds)
 
     def waited(self, seconds: float) -> None:
-        """A job had waited so long when it was taken."""
+        """A job had waited that long when it was taken."""
         self._wait.observe(seconds)
 
     def busy(self, busy: bool) -> None:
@@ -74,11 +74,11 @@ class Metrics:
         self._busy.set(float(busy))
 
 
-class _Processes(Collector):
+class _ProcessMetrics(Collector):
     """CPU time and memory of the worker, and of the renderer with all that it started."""
 
-    def __init__(self, child_pid: Callable[[], int | None]) -> None:
-        self._child_pid = child_pid
+    def __init__(self, renderer_pid: Callable[[], int | None]) -> None:
+        self._renderer_pid = renderer_pid
 
     def collect(self) -> Iterable[Metric]:
         import psutil
@@ -91,7 +91,7 @@ class _Processes(Collector):
         memory = GaugeMetricFamily(
             "autoscaler_worker_resident_memory_bytes", "Resident memory.", labels=["process"]
         )
-        pid = self._child_pid()
+        pid = self._renderer_pid()
         for name, number in (("worker", None), ("renderer", pid)):
             if name == "renderer" and number is None:
                 continue
@@ -103,7 +103,7 @@ class _Processes(Collector):
                 times = [p.cpu_times() for p in family]
                 resident = [p.memory_info().rss for p in family]
             except psutil.Error:
-                continue  # it ended in this very moment
+                continue  # it has just ended
             cpu.add_metric([name], sum(t.user + t.system for t in times))
             memory.add_metric([name], sum(resident))
         yield cpu

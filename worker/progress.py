@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from common.jobs import Job
-from worker.video.render import render
-from worker.video.speech import Voices
+from worker.jobs import Job
+from worker.video.assemble import render
 from worker.video.themes import Theme
+from worker.video.voices import Voices
 
 
 def render_with_bar(job: Job, theme: Theme, out: Path, voices: Voices, threads: int) -> float:

@@ -13,8 +13,8 @@ from pydantic import AfterValidator, Field, SecretStr
 from common.amqp import BrokerSettings
 from common.errors import ConfigError
 from common.http import HttpSettings
-from common.jobs import JOB_QUEUE, RESULT_QUEUE
 from common.settings import Settings, load, read_yaml
+from worker.jobs import JOB_QUEUE, RESULT_QUEUE
 
 QueueName = Annotated[str, Field(min_length=1, max_length=100)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -33,7 +33,7 @@ class VoiceSettings(Settings):
     elevenlabs_url: Annotated[str, Field(pattern=r"^https?://")] = "https://api.elevenlabs.io"
 
     def for_voices(self) -> tuple[str, str | None]:
-        """What `worker.video.speech.Voices` is made of."""
+        """What `worker.video.voices.Voices` is made of."""
         key = self.elevenlabs_api_key
         return self.elevenlabs_url, key.get_secret_value() if key else None
 
@@ -51,11 +51,11 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     task_id: str = Field(default_factory=lambda: str(os.getpid()))
     task_slot: str = ""
     heartbeat_interval: Annotated[float, Field(ge=0.5, le=300)] = 10
-    """Between two signs of life in the ledger."""
+    """Between two heartbeats in the ledger."""
     amqp_heartbeat: Annotated[int, Field(ge=1, le=600)] = 30
-    """What is agreed with the broker: it gives up on a worker that is silent for twice as long."""
+    """Agreed with the broker, which drops a worker that is silent for twice as long."""
     health_check_timeout: Annotated[float, Field(ge=1, le=600)] = 30
-    """A thread that has not moved for so long makes the worker unhealthy."""
+    """A thread that has not moved for this long makes the worker unhealthy."""
     graceful_shutdown_timeout: Annotated[float, Field(ge=1, le=86_400)] = 300
     """From SIGTERM to the moment at which the orchestrator kills."""
     job_timeout: Annotated[float, Field(ge=1, le=86_400)] = 1800
@@ -63,9 +63,9 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     job_retry_delay: Annotated[int, Field(ge=1, le=3600)] = 5
     """Before the first further attempt; four times as long before each later one."""
     max_jobs: Annotated[int, Field(ge=1)] | None = None
-    """Leave after so many jobs, where the orchestrator starts a worker for each; default never."""
+    """Leave after this many jobs, where the orchestrator starts a worker per job; default never."""
     interruption_notice: Annotated[str, AfterValidator(_notice)] | None = None
-    """A file that appears, or a URL that answers 200, when the host is about to be taken away."""
+    """A file that appears, or a URL that answers 200, when the host is about to be shut down."""
     interruption_grace: Annotated[float, Field(ge=1, le=3600)] = 110
     """From that notice to the end of the host."""
     themes: Path | None = None

@@ -1,4 +1,4 @@
-"""Where results go: a folder, or a bucket. A result is there whole or not at all."""
+"""Where results are stored: a folder, or a bucket. A result is complete or absent."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def main() -> None:
         fleet = Fleet(stack, Path(name), make_video(Path(name) / "small.mp4"))
         kept_s = watch_plain(stack, fleet, seconds)
         took_s = watch_ours(fleet, seconds)
-        job_renders, lost = fleet.renders("long"), fleet.happened("broker away")
+        job_renders, lost = fleet.renders("long"), fleet.happened("no broker connection")
         announced, redelivered = len(fleet.announced()), redeliveries(stack, fleet.job_queue)
         fleet.stop()
     sys.stdout.write(f"{'':22}{'render':>9}{'kept its job':>14}{'heartbeats':>12}\n")

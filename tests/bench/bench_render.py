@@ -27,14 +27,14 @@ import psutil
 from moviepy import AudioFileClip, CompositeVideoClip, ImageClip
 from numpy.typing import NDArray
 
-from common.jobs import Job
+from worker.jobs import Job
+from worker.video.assemble import lay_out
 from worker.video.encode import Film, command, encoding
 from worker.video.pictures import Artist
-from worker.video.render import lay_out
-from worker.video.speech import Voices
+from worker.video.speech import Speech
 from worker.video.themes import Catalogue, Theme
 from worker.video.timeline import FPS, Cue, caption_cues, place, stage_cues
-from worker.video.voices import Speech
+from worker.video.voices import Voices
 
 THREADS = 1
 TURNS = [

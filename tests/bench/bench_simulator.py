@@ -28,7 +28,6 @@ import numpy as np
 import pika
 import psutil
 
-from common.jobs import Status
 from scaler.prometheus.client import Prometheus
 from scaler.simulate.arena import arena, run
 from scaler.simulate.delayed_view import ViewSettings
@@ -38,6 +37,7 @@ from scaler.simulate.trace import Trace
 from scaler.simulate.world import WorldSettings
 from tests.support.loop import Loop, dialogue
 from tests.support.worker_fleet import LAUNCH, make_video
+from worker.job_status import Status
 
 MAXIMUM = 10
 LOOP_S = 1.0

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from common.jobs import Status
 from tests.support.loop import Loop, dialogue
 from tests.support.waiting import until
+from worker.job_status import Status
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import pika
 
-from common.jobs import JobStatus, Status
 from common.ledger import Ledger
 from common.records import WorkerRecord
 from demo.processes import Part
 from demo.stack import Stack
 from tests.support.waiting import until
+from worker.job_status import JobStatus, Status, read_status
 
 TARGET = "video-creator"
 HEARTBEAT_S = 2
@@ -129,7 +129,7 @@ class Loop:
 
     def status(self, job_id: str) -> JobStatus | None:
         """A job's status."""
-        return self.ledger.status(job_id)
+        return read_status(self.ledger, job_id)
 
     def dashboard(self) -> dict[str, Any]:
         """The scaler's current status of the target."""

@@ -19,14 +19,15 @@ from common.ledger import Ledger
 from common.records import WorkerRecord
 from demo.stack import Stack
 from tests.support.waiting import until
+from worker.job_status import read_status
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDIN = str(Path(__file__).with_name("worker_standin.py"))
 # The shipped worker, with another renderer in place of the real one.
 LAUNCH = (
-    "import sys; from common import logs; from worker.run import Worker; "
+    "import sys; from common import logs; from worker.program import WorkerProgram; "
     "from worker.settings import load_settings; logs.configure('worker', terminal=False); "
-    f"sys.exit(Worker(load_settings(), (sys.executable, {STANDIN!r})).run())"
+    f"sys.exit(WorkerProgram(load_settings(), (sys.executable, {STANDIN!r})).run())"
 )
 
 
@@ -175,7 +176,7 @@ class Fleet:
         return sum(line.split()[0] == job_id for line in self.standin_log.read_text().splitlines())
 
     def status(self, job_id: str) -> str | None:
-        found = self.ledger.status(job_id)
+        found = read_status(self.ledger, job_id)
         return found.status.value if found else None
 
 

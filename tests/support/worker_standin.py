@@ -2,7 +2,7 @@
 
 Titles: `sleep S` seconds; `await PATH` until PATH exists; `transient`, `permanent`, `crash` or
 `hang`; `once PATH` fails until PATH exists, and makes it. Every start is noted as a line in
-`STANDIN_LOG`. Speaks the protocol of worker/child.py.
+`STANDIN_LOG`. Speaks the protocol of worker/renderer.py.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m worker.video.child`: renders the one job given on stdin. See worker/child.py."""
+"""`python -m worker.video.child`: renders the one job given on stdin. See worker/renderer.py."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Read the request, render, say what came of it."""
+    """Read the request, render, report the result."""
     _die_with_the_worker()
     request = json.load(sys.stdin)
     _say(progress=0.0, stage="starting the renderer")
     try:
         _say(result={"seconds": _render(request)})
     except Exception as error:
-        _say(error=_told(error))
+        _say(error=_described(error))
 
 
 def _render(request: dict[str, Any]) -> float:
-    # Heavy, so only after the worker has heard of us.
-    from common.jobs import Job
-    from worker.video.render import render
-    from worker.video.speech import Voices
+    # Heavy, so only after the first report to the worker.
+    from worker.jobs import Job
+    from worker.video.assemble import render
     from worker.video.themes import Catalogue
+    from worker.video.voices import Voices
 
     job = Job.model_validate(request["job"])
     themes = request["themes"]
@@ -46,7 +46,7 @@ def _render(request: dict[str, Any]) -> float:
     )
 
 
-def _told(error: Exception) -> dict[str, Any]:
+def _described(error: Exception) -> dict[str, Any]:
     from common.errors import InvalidInputError
     from worker.errors import JobError, PermanentError
 

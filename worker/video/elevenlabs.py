@@ -16,8 +16,8 @@ import numpy as np
 import requests
 
 from worker.errors import PermanentError, TransientError
+from worker.video.speech import Samples, Speech, timed
 from worker.video.themes import Voice
-from worker.video.voices import Samples, Speech, timed
 
 _RATE = 22_050
 _TIMEOUT_S = (5, 60)

@@ -58,7 +58,7 @@ class Film:
 def encode(
     film: Film, path: Path, *, folder: Path, threads: int, report: Callable[[float], None]
 ) -> None:
-    """Write the film to `path`, with notes in `folder`. `report` is told the share that is done.
+    """Write the film to `path`, with notes in `folder`. `report` takes the share that is done.
 
     Raises TransientError when ffmpeg fails.
     """
@@ -140,5 +140,5 @@ def _graph(film: Film) -> str:
 
 def _die_with_parent() -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() == 1:  # it was gone before
+    if os.getppid() == 1:  # it had ended before
         os._exit(1)

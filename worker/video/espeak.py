@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from worker.errors import PermanentError, TransientError
+from worker.video.speech import Samples, Speech, timed
 from worker.video.themes import Voice
-from worker.video.voices import Samples, Speech, timed
 
 _SYNCHRONOUS = 2
 _CHARACTERS = 1

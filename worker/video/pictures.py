@@ -18,14 +18,14 @@ from worker.video.timeline import Page, Stage
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
 _TEXT_WIDTH = WIDTH - 120
 _SILENT_SIZE = 0.9
-"""Who listens is drawn a little smaller, and dimmed."""
+"""Listeners are drawn a little smaller, and dimmed."""
 _SILENT_LIGHT = 0.8
 _TITLE_SIZE = 54
 _TITLE_Y = 120
 
 
 class Artist:
-    """Draws for one theme and title. Pictures that come again are kept."""
+    """Draws for one theme and title. Repeated pictures are cached."""
 
     def __init__(self, theme: Theme, title: str) -> None:
         """Raises TransientError when this host lacks the font."""
@@ -63,7 +63,7 @@ class Artist:
         return name is not None and not name.lower().endswith((".png", ".jpg", ".jpeg", ".webp"))
 
     def stage(self, stage: Stage, backdrop: Image.Image) -> Image.Image:
-        """The speakers before `backdrop`, the one who has the word in full light."""
+        """The speakers before `backdrop`, the one who speaks in full light."""
         picture = backdrop.copy()
         floor = round(self._theme.floor * HEIGHT)
         for name, speaker in self._theme.speakers.items():

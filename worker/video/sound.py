@@ -11,14 +11,14 @@ import numpy as np
 from moviepy import AudioClip, CompositeAudioClip
 from moviepy.audio.fx import MultiplyVolume
 
+from worker.video.speech import Speech
 from worker.video.themes import Theme
-from worker.video.timeline import Line
-from worker.video.voices import Speech
+from worker.video.timeline import SpokenLine
 
 RATE = 44_100
 
 
-def write_voices(path: Path, lines: Sequence[Line], theme: Theme, seconds: float) -> None:
+def write_voices(path: Path, lines: Sequence[SpokenLine], theme: Theme, seconds: float) -> None:
     """Write all that is spoken to `path`, a WAV file, `seconds` long."""
     clips = []
     for line in lines:

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from common.errors import ConfigError, first_problem
-from common.jobs import InvalidJobError, Job, Name
 from common.settings import read_yaml
+from worker.jobs import InvalidJobError, Job, Name
 
 SHIPPED = Path(__file__).parent.parent / "themes"
 WIDTH, HEIGHT = 1080, 1920
@@ -18,11 +18,11 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Part(BaseModel):
+class _ThemePart(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Voice(_Part):
+class Voice(_ThemePart):
     """Who speaks. `name` is the provider's own name for the voice."""
 
     provider: Literal["espeak-ng", "elevenlabs"] = "espeak-ng"
@@ -33,7 +33,7 @@ class Voice(_Part):
     """espeak-ng's own scale."""
 
 
-class Speaker(_Part):
+class Speaker(_ThemePart):
     """One character: pictures with transparency, a voice and a place on the stage."""
 
     sprite: str
@@ -47,7 +47,7 @@ class Speaker(_Part):
     """Of the sprite, in pixels."""
 
 
-class Captions(_Part):
+class Captions(_ThemePart):
     """How spoken words are written."""
 
     font: str | None = None
@@ -60,14 +60,14 @@ class Captions(_Part):
     """Where the captions' middle is, as a share of the height."""
 
 
-class Music(_Part):
+class Music(_ThemePart):
     """A file that is played from the start and over again, under the voices."""
 
     file: str
     volume: Ratio = 0.15
 
 
-class Theme(_Part):
+class Theme(_ThemePart):
     """What `theme.yaml` says."""
 
     title: str

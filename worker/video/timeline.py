@@ -1,4 +1,4 @@
-"""When what is heard and seen: pure arithmetic from spoken lines to frames."""
+"""When each thing is heard and seen: pure arithmetic from spoken lines to frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from worker.video.voices import Speech, Word
+from worker.video.speech import Speech, Word
 
 Shown = TypeVar("Shown")
 
@@ -17,7 +17,7 @@ _MOUTH_S = 0.22
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class SpokenLine:
     """A spoken line in its place."""
 
     speaker: str
@@ -35,7 +35,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Who has the word, and whether the mouth is open."""
+    """Who speaks, and whether the mouth is open."""
 
     speaker: str | None = None
     is_open: bool = False
@@ -49,11 +49,11 @@ class Cue(Generic[Shown]):
     shown: Shown
 
 
-def place(spoken: Sequence[tuple[str, Speech]]) -> tuple[list[Line], float]:
+def place(spoken: Sequence[tuple[str, Speech]]) -> tuple[list[SpokenLine], float]:
     """The lines one after the other, and how long all of it takes, in seconds."""
     lines, at = [], _BEFORE_S
     for speaker, speech in spoken:
-        lines.append(Line(speaker, speech, at))
+        lines.append(SpokenLine(speaker, speech, at))
         at += speech.seconds + _BETWEEN_S
     return lines, at - _BETWEEN_S + _AFTER_S
 
@@ -66,7 +66,7 @@ def frame(seconds: float) -> int:
 def pages(
     words: Sequence[Word], fits: Callable[[Sequence[str]], bool], rows: int
 ) -> list[list[list[Word]]]:
-    """The words in rows that fit, and the rows in pages of so many. A row has a word at least."""
+    """The words in rows that fit, in pages of that many. A row has at least one word."""
     result: list[list[list[Word]]] = []
     for word in words:
         row = result[-1][-1] if result else None
@@ -80,7 +80,7 @@ def pages(
 
 
 def caption_cues(
-    lines: Sequence[Line], fits: Callable[[Sequence[str]], bool], rows: int = 2
+    lines: Sequence[SpokenLine], fits: Callable[[Sequence[str]], bool], rows: int = 2
 ) -> list[Cue[Page | None]]:
     """A cue for every word; None where nothing is spoken."""
     cues: list[Cue[Page | None]] = [Cue(0, None)]
@@ -93,7 +93,7 @@ def caption_cues(
     return tidy(cues)
 
 
-def stage_cues(lines: Sequence[Line]) -> list[Cue[Stage]]:
+def stage_cues(lines: Sequence[SpokenLine]) -> list[Cue[Stage]]:
     """Who speaks when; the mouth opens with every word."""
     cues = [Cue(0, Stage())]
     for line in lines:

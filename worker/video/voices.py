@@ -1,84 +1,27 @@
-"""Voices: text in, sound and the time of every word out."""
+"""The voices of one process, each provider started when it is first needed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
-Samples = NDArray[np.float32]
-"""Mono sound, -1..1."""
-
-_WORD = re.compile(r"\S+")
+from worker.video.elevenlabs import ElevenLabs
+from worker.video.espeak import Espeak
+from worker.video.speech import Speaking, Speech
+from worker.video.themes import Voice
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word of a caption, and when it begins, in seconds from its line's beginning."""
+class Voices:
+    """Speaks with whatever provider a voice names."""
 
-    text: str
-    start: float
+    def __init__(self, elevenlabs_url: str, elevenlabs_key: str | None) -> None:
+        self._starters: dict[str, Callable[[], Speaking]] = {
+            "espeak-ng": Espeak,
+            "elevenlabs": lambda: ElevenLabs(elevenlabs_url, elevenlabs_key),
+        }
+        self._started: dict[str, Speaking] = {}
 
-
-@dataclass(frozen=True, slots=True)
-class Speech:
-    """A spoken line."""
-
-    samples: Samples
-    rate: int
-    words: tuple[Word, ...]
-
-    @property
-    def seconds(self) -> float:
-        """How long it is."""
-        return len(self.samples) / self.rate
-
-
-class Speaking(Protocol):
-    """A provider of voices."""
-
-    def speak(self, text: str, voice: Any) -> Speech:
+    def speak(self, text: str, voice: Voice) -> Speech:
         """`text` in that voice. Raises TransientError or PermanentError."""
-
-
-def timed(text: str, starts: Mapping[int, float], seconds: float) -> tuple[Word, ...]:
-    """The words of `text` with their beginnings.
-
-    `starts` maps a character's index to the time at which it is spoken, for some characters. A
-    word takes the first time within it; words without any share the gap by their length.
-    """
-    spans = [(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)]
-    times: list[float | None] = []
-    last = 0.0
-    for begin, end, _ in spans:
-        found = [at for index, at in starts.items() if begin <= index < end]
-        if found:
-            last = max(last, min(*found, seconds))
-        times.append(last if found else None)
-    return tuple(
-        Word(word, at)
-        for (_, _, word), at in zip(spans, _filled(times, spans, seconds), strict=True)
-    )
-
-
-def _filled(
-    times: list[float | None], spans: list[tuple[int, int, str]], seconds: float
-) -> list[float]:
-    result: list[float] = []
-    for index, at in enumerate(times):
-        if at is not None:
-            result.append(at)
-        elif index == 0:
-            result.append(0.0)
-        else:
-            upcoming = next((i for i in range(index, len(times)) if times[i] is not None), None)
-            end = seconds if upcoming is None else float(times[upcoming] or 0.0)
-            until = spans[upcoming][0] if upcoming is not None else spans[-1][1]
-            begin = spans[index - 1][0]
-            share = (spans[index][0] - begin) / max(1, until - begin)
-            result.append(result[-1] + (end - result[-1]) * share)
-    return result
+        if voice.provider not in self._started:
+            self._started[voice.provider] = self._starters[voice.provider]()
+        return self._started[voice.provider].speak(text, voice)

@@ -7,9 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from common.jobs import JobStatus, Status
-from common.ledger import WORKERS, Ledger, LedgerError
-from common.records import Outcome, WorkerRecord, WorkerState
+from common.ledger import Ledger, LedgerError
+from common.records import WORKERS, Outcome, WorkerRecord, WorkerState
 
 pytestmark = pytest.mark.integration
 
@@ -95,13 +94,12 @@ def test_an_event_is_counted_once(ledger: Ledger) -> None:
     assert counters.startup.count == 1
 
 
-def test_status_is_stored_under_the_job_id(ledger: Ledger) -> None:
-    status = JobStatus(job_id="j1", status=Status.RENDERING, progress=0.5, stage="drawing")
-    ledger.put_status(status)
-    assert ledger.status("j1") == status
-    assert ledger.status("j2") is None
-    ledger._redis.set("j3", "not ours")
-    assert ledger.status("j3") is None
+def test_a_text_is_kept_under_its_key_alone(ledger: Ledger) -> None:
+    ledger.put_text("mine", "a")
+    ledger.put_text("mine", "b")
+    assert ledger.text("mine") == ledger._redis.get("mine") == "b"
+    assert ledger.text("nobody's") is None
+    assert ledger._redis.keys() == ["mine"]
 
 
 def test_a_redis_that_is_away_is_a_ledger_error() -> None:

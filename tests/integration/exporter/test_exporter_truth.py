@@ -19,7 +19,7 @@ from common.ledger import Ledger
 from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from exporter.__main__ import settings
-from exporter.amqp import QueueReader
+from exporter.depths import QueueReader
 from tests.integration.exporter.conftest import Probe, channel, exporter_for
 
 pytestmark = pytest.mark.integration

@@ -7,7 +7,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
@@ -15,6 +14,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 from common.errors import ConfigError
 from tests.support.keda import TARGET, FakePrometheus, Keda, Serving, refused, serving
+from tests.support.log_lines import capture_logs
 
 SERVICE = "externalscaler.ExternalScaler"
 
@@ -80,7 +80,7 @@ def test_each_scaled_object_has_metrics_up_to_the_limit(prometheus: FakePromethe
 @pytest.mark.parametrize(("mode", "lines"), [("changes", 3), ("all", 5), ("off", 0)])
 def test_the_access_log_says_who_got_what_and_why(mode: str, lines: int) -> None:
     with (
-        structlog.testing.capture_logs() as logs,
+        capture_logs() as logs,
         serving(grpc_access_log=mode) as served,
         grpc.insecure_channel(served.address) as channel,
     ):

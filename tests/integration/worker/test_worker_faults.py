@@ -162,7 +162,7 @@ def test_heartbeats_go_on_through_a_long_render(fleet: Fleet) -> None:
     job = fleet.submit("sleep 20")
     until(lambda: fleet.status(job) == "done")
     assert fleet.renders(job) == 1
-    assert not [e for e in fleet.events("w1") if e["event"] == "broker away"]
+    assert not [e for e in fleet.events("w1") if e["event"] == "no broker connection"]
 
 
 def test_with_the_ledger_away_jobs_go_on_and_are_counted_once_later(own: Fleet) -> None:
@@ -222,7 +222,7 @@ def test_a_connection_cut_between_publishing_and_its_confirmation(
         proxy.cut_after(words)
         job = fleet.submit(title)
         until(lambda: any("earlier holder" in e["event"] for e in fleet.events("w1")))
-        assert any(e["event"] == "broker away" for e in fleet.events("w1"))
+        assert any(e["event"] == "no broker connection" for e in fleet.events("w1"))
         until(lambda: not leftover_receipts(fleet))
     assert fleet.renders(job) == 1
     assert fleet.depth(fleet.job_queue) == 0

@@ -24,10 +24,10 @@ CHECK = ROOT / "deploy" / "images" / "healthcheck.py"
 HANGING = f"""
 import os, signal, sys, time
 from common import logs
-from worker.run import Worker
+from worker.program import WorkerProgram
 from worker.settings import load_settings
 logs.configure("worker", terminal=False)
-worker = Worker(load_settings(), (sys.executable, {STANDIN!r}))
+worker = WorkerProgram(load_settings(), (sys.executable, {STANDIN!r}))
 def hang(*_):
     while not os.path.exists(os.environ["THAW"]):
         time.sleep(0.05)

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
-from common.jobs import InvalidJobError, parse_job
 from tests.support.waiting import until
 from tests.support.worker_fleet import Fleet
+from worker.jobs import InvalidJobError, parse_job
 from worker.video.themes import Catalogue
 
 pytestmark = pytest.mark.integration

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 
-from common.jobs import JobStatus, Status
 from common.ledger import Ledger, LedgerError
 from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.waiting import until
+from worker.job_status import JobStatus, Status, put_status, read_status
 from worker.presence import Presence
 
 pytestmark = pytest.mark.integration
@@ -88,9 +89,9 @@ def status(job_id: str, state: Status = Status.RENDERING) -> JobStatus:
 
 
 def test_the_record_follows_the_state(presence: Presence, ledger: Ledger) -> None:
-    presence.show(WorkerState.BUSY, job_id="j", stage="starting")
+    presence.record.show(WorkerState.BUSY, job_id="j", stage="starting")
     until(lambda: (w := ledger.worker("w1")) and w.status is WorkerState.BUSY and w.job_id == "j")
-    presence.show(WorkerState.IDLE)
+    presence.record.show(WorkerState.IDLE)
     until(lambda: (w := ledger.worker("w1")) and w.status is WorkerState.IDLE)
     assert ledger.worker("w1").progress == 0.0  # type: ignore[union-attr]
     assert presence.leave(5) == 0
@@ -103,12 +104,12 @@ def test_outcomes_wait_for_the_ledger_and_count_once(
     until(lambda: presence.reachable)
     switch.away = True
     for _ in range(2):  # told twice, as after a lost answer
-        presence.tell(lambda one: one.count_outcome(queue, f"{queue}:1", Outcome.DONE))
+        presence.outbox.put(lambda one: one.count_outcome(queue, f"{queue}:1", Outcome.DONE))
     until(lambda: not presence.reachable)
-    assert presence.waiting == 2
+    assert len(presence.outbox) == 2
     assert not presence.flush(5)
     switch.away = False
-    until(lambda: presence.waiting == 0)
+    until(lambda: len(presence.outbox) == 0)
     (counters,) = [c for c in switch.ledger.counters() if c.queue == queue]
     assert counters.outcomes[Outcome.DONE] == 1
 
@@ -116,21 +117,21 @@ def test_outcomes_wait_for_the_ledger_and_count_once(
 def test_an_end_is_never_hidden_by_late_progress(presence: Presence, ledger: Ledger) -> None:
     for number in range(20):
         job_id = f"j{number}"
-        presence.show(WorkerState.BUSY, job_id=job_id)
-        presence.progress(status(job_id))
-        presence.conclude([lambda one, job_id=job_id: one.put_status(status(job_id, Status.DONE))])  # type: ignore[misc]
-        presence.let_go()
-        presence.show(WorkerState.IDLE)
-    until(lambda: presence.waiting == 0)
+        presence.record.show(WorkerState.BUSY, job_id=job_id)
+        presence.record.progress(status(job_id))
+        presence.conclude(partial(put_status, status=status(job_id, Status.DONE)))
+        presence.claim.let_go()
+        presence.record.show(WorkerState.IDLE)
+    until(lambda: len(presence.outbox) == 0)
     presence.leave(5)
-    found = [ledger.status(f"j{number}") for number in range(20)]
+    found = [read_status(ledger, f"j{number}") for number in range(20)]
     assert {one.status for one in found if one} == {Status.DONE}
 
 
 def test_a_later_claim_supersedes(presence: Presence, ledger: Ledger, job: str) -> None:
-    presence.hold(job, ledger.claim(job, "w1", ttl_s=20))
+    presence.claim.hold(job, ledger.claim(job, "w1", ttl_s=20))
     take_as_another(ledger, job)
-    until(presence.superseded.is_set)
+    until(presence.claim.superseded.is_set)
 
 
 def test_a_claim_that_the_ledger_forgot_is_made_again(
@@ -138,40 +139,40 @@ def test_a_claim_that_the_ledger_forgot_is_made_again(
 ) -> None:
     claim = ledger.claim(job, "w1", ttl_s=20)
     ledger.release(claim)
-    presence.hold(job, claim)
+    presence.claim.hold(job, claim)
     until(lambda: ledger.holder(job))
     assert ledger.holder(job).worker_id == "w1"  # type: ignore[union-attr]
-    presence.let_go()
+    presence.claim.let_go()
     until(lambda: ledger.holder(job) is None)
-    assert not presence.superseded.is_set()
+    assert not presence.claim.superseded.is_set()
 
 
 def test_a_claim_missed_during_an_outage_is_made_up_for(
     presence: Presence, ledger: Ledger, job: str
 ) -> None:
-    presence.hold(job, None)
+    presence.claim.hold(job, None)
     until(lambda: ledger.holder(job))
     assert ledger.holder(job).worker_id == "w1"  # type: ignore[union-attr]
-    assert not presence.superseded.is_set()
+    assert not presence.claim.superseded.is_set()
 
 
 def test_a_claim_missed_during_an_outage_gives_way_to_who_works(
     presence: Presence, ledger: Ledger, job: str
 ) -> None:
     take_as_another(ledger, job)
-    presence.hold(job, None)
-    until(presence.superseded.is_set)
+    presence.claim.hold(job, None)
+    until(presence.claim.superseded.is_set)
 
 
 def test_a_dead_holder_stands_in_nobodys_way(presence: Presence, ledger: Ledger, job: str) -> None:
     ledger.claim(job, "never seen", ttl_s=60)
-    presence.hold(job, None)
+    presence.claim.hold(job, None)
     until(lambda: ledger.holder(job).worker_id == "w1")  # type: ignore[union-attr]
-    assert not presence.superseded.is_set()
+    assert not presence.claim.superseded.is_set()
 
 
 def test_a_drain_request_is_seen_and_its_withdrawal_too(presence: Presence, ledger: Ledger) -> None:
-    presence.show(WorkerState.IDLE)
+    presence.record.show(WorkerState.IDLE)
     until(lambda: ledger.request_drain("w1", "too many"))
     until(lambda: presence.drain_reason == "too many")
     ledger.withdraw_drain("w1")

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-import structlog
 from prometheus_client import CollectorRegistry, Gauge
 from pydantic import SecretStr
 
@@ -26,6 +25,7 @@ from common.http import (
     metrics,
 )
 from common.settings import load
+from tests.support.log_lines import capture_logs
 from tests.support.waiting import until
 
 
@@ -164,7 +164,7 @@ def test_connections_beyond_the_most_allowed_are_closed_until_a_place_is_free() 
 
 
 def test_a_handler_that_fails_frees_its_place_and_is_logged() -> None:
-    with structlog.testing.capture_logs() as logs, echoing(max_connections=1) as address:
+    with capture_logs() as logs, echoing(max_connections=1) as address:
 
         def closed() -> bool:
             try:

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from common.records import Histogram, Outcome, QueueCounters, WorkerRecord, WorkerState
 from exporter import catalog
-from exporter.amqp import Depth
+from exporter.depths import Depth
 from exporter.families import (
     NAMED_JOBS,
     alert_families,
@@ -22,8 +22,8 @@ from exporter.families import (
     slo_families,
     source_families,
 )
-from exporter.fleet import Member
 from exporter.management import Details
+from exporter.members import Member
 from exporter.selection import QueueName
 from exporter.sources import Reading
 from exporter.thresholds import AlertSettings

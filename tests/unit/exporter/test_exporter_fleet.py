@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from common.records import WorkerRecord, WorkerState
-from exporter.fleet import Member, counts, in_flight, members, stranded
+from exporter.members import Member, counts, in_flight, members, stranded
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

@@ -9,7 +9,7 @@ import pytest
 
 from common.ledger import LedgerError
 from exporter.pages import budget
-from exporter.sources import Source, SourceError
+from exporter.sources import SourceError, SourceReader
 
 
 @pytest.mark.parametrize("error", [SourceError("gone"), LedgerError("gone")])
@@ -17,7 +17,7 @@ def test_a_failure_is_a_reading(error: Exception) -> None:
     def read() -> int:
         raise error
 
-    reading = Source[int]("s").begin(read).result(time.monotonic() + 5)
+    reading = SourceReader[int]("s").begin(read).result(time.monotonic() + 5)
     assert (reading.value, reading.error) == (None, "gone")
 
 
@@ -29,7 +29,7 @@ def test_a_hung_source_heaps_up_no_work() -> None:
         release.wait(30)
         return 1
 
-    source = Source[int]("s")
+    source = SourceReader[int]("s")
     for _ in range(5):
         reading = source.begin(hang).result(time.monotonic() + 0.05)
         assert "deadline" in reading.error

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
 
 from common.ledger import LedgerError
 from scaler.loop.controller import Controller
@@ -29,6 +28,7 @@ from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Seen, Signals
 from tests.support.handles import Handle
+from tests.support.log_lines import capture_logs
 
 
 class World(Signals, Orchestrator):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from promql_parser import parse
 
-from exporter.fleet import STATES
+from exporter.members import STATES
 from scaler.policy.observation import Known, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample

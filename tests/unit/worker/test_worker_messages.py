@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs import Result
 from worker import messages
+from worker.jobs import Result
 from worker.messages import Blame, Delivery
 
 BLAME = Blame("it broke", "w1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
@@ -123,3 +123,13 @@ def test_only_a_first_delivery_has_a_wait() -> None:
     assert delivery().wait_s(90.0) == 0.0
     assert Delivery(1, 1, b"", redelivered=True, timestamp=100.0).wait_s(130.0) is None
     assert Delivery(1, 1, b"").wait_s(130.0) is None
+
+
+def test_only_retry_queues_are_declared_with_arguments() -> None:
+    assert messages.retry_arguments("q", messages.retry_queue("q", 20)) == {
+        "x-message-ttl": 20_000,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "q",
+    }
+    for name in ("q", "q.dead", "results", messages.receipt_queue("q", "j.0.0"), "other.retry.5"):
+        assert messages.retry_arguments("q", name) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from common.jobs import InvalidJobError, Job
+from worker.jobs import InvalidJobError, Job
 from worker.settings import load_settings
 from worker.video.themes import Catalogue, Theme
 

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.video.speech import Speech, Word, timed
 from worker.video.timeline import (
     Cue,
     Page,
@@ -20,7 +21,6 @@ from worker.video.timeline import (
     stage_cues,
     tidy,
 )
-from worker.video.voices import Speech, Word, timed
 
 
 def speech(seconds: float, *words: tuple[str, float]) -> Speech:

@@ -7,17 +7,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from common.jobs import Job
+from worker.jobs import Job
 from worker.video.encode import Film, Track, encode, save
 from worker.video.pictures import Artist
 from worker.video.sound import write_voices
-from worker.video.speech import Voices
+from worker.video.speech import Speech
 from worker.video.themes import Theme
 from worker.video.timeline import FPS, Cue, caption_cues, frame, place, stage_cues
-from worker.video.voices import Speech
+from worker.video.voices import Voices
 
 Report = Callable[[float, str], None]
-"""Told the share that is done, and what is being done, in words for people."""
+"""Called with the share that is done, and what is being done, in words for people."""
 
 _SPOKEN, _DRAWN = 0.15, 0.35
 

@@ -25,8 +25,8 @@ class Member:
 
     @property
     def healthy(self) -> bool:
-        """Whether it is seen, and well by its own word."""
-        return self.state != UNHEALTHY
+        """Whether it is seen and reports no problem."""
+        return not (self.silent or self.record.problem)
 
 
 def members(
@@ -52,17 +52,17 @@ def members(
 
 
 def in_flight(fleet: Iterable[Member]) -> int:
-    """Jobs in the hands of workers that are alive."""
+    """Jobs that live workers have."""
     return sum(not member.silent and member.record.has_job for member in fleet)
 
 
 def stranded(fleet: Iterable[Member]) -> int:
-    """Jobs in the hands of workers whose heartbeats have stopped."""
+    """Jobs of workers whose heartbeats have stopped."""
     return sum(member.silent and member.record.has_job for member in fleet)
 
 
 def counts(fleet: Iterable[Member]) -> dict[str, int]:
-    """Workers per state; every state is there."""
+    """Workers per state; every state has an entry."""
     result = dict.fromkeys(STATES, 0)
     for member in fleet:
         result[member.state] += 1

@@ -35,7 +35,7 @@ _log = get("amqp")
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a passive declare tells."""
+    """What a passive declare returns."""
 
     ready: int
     consumers: int
@@ -155,7 +155,7 @@ class QueueReader:
                 self._connection.ioloop.start()
                 self._connection.ioloop.close()
             except Exception as error:
-                # Whatever it was, the next connection may do better, and the source shows down.
+                # Any error: the source is reported as down, and the next connection may succeed.
                 self._lost(error)
             self._stopping.wait(RECONNECT_S)
 
@@ -238,7 +238,7 @@ class Depths:
         self._readers: dict[str, QueueReader] = {}
 
     def connect(self, vhosts: Iterable[str]) -> None:
-        """Connect to these already."""
+        """Connect to these in advance."""
         for vhost in vhosts:
             self._reader(vhost)
 
@@ -255,7 +255,7 @@ class Depths:
     def read(self, queues: Iterable[QueueName], until: float) -> dict[QueueName, Depth]:
         """Depths of those of `queues` that exist; `until` is by the clock.
 
-        Raises SourceError when any virtual host fails: half a fleet's queues are no answer.
+        Raises SourceError when any virtual host fails: a part of the queues would mislead.
         """
         names: dict[str, list[str]] = {}
         for queue in queues:

@@ -1,4 +1,4 @@
-"""What the demo sees while it runs: jobs from the ledger, fleet and target from Prometheus."""
+"""The state of a run: jobs from the ledger, fleet and target from Prometheus."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.jobs import Job, Status
 from common.ledger import Ledger, LedgerError
-from common.records import WorkerRecord
+from common.records import WorkerRecord, WorkerState
 from scaler.prometheus.client import Prometheus, PrometheusError
+from worker.job_status import Status, read_status
+from worker.jobs import Job
 
 
 @dataclass
@@ -41,8 +42,8 @@ class JobSeen:
 
 
 @dataclass
-class Watch:
-    """Looks at ledger and Prometheus; `look()` brings everything up to date."""
+class RunState:
+    """What is known of a run; `refresh()` reads ledger and Prometheus again."""
 
     ledger: Ledger
     prometheus: Prometheus
@@ -59,28 +60,28 @@ class Watch:
         for job in jobs:
             self.jobs[job.job_id] = JobSeen(job, time.time())
 
-    def look(self) -> None:
-        """See what has changed."""
+    def refresh(self) -> None:
+        """Read what has changed. While the ledger does not answer, its part stays as it was."""
         try:
             self.workers = sorted(self.ledger.workers(), key=lambda worker: worker.started_at)
             for seen in self.jobs.values():
                 if seen.ended_at is None:
-                    self._look_at(seen)
+                    self._refresh_job(seen)
         except LedgerError:
-            pass  # shown as it was; the next look will tell
+            pass
         self.peak = max(self.peak, len(self.workers))
         self.target_replicas = self._number(f'autoscaler_target_replicas{{target="{self.target}"}}')
         self.waiting = self._number('rabbitmq_queue_messages_ready{queue="video-queue"}')
 
-    def _look_at(self, seen: JobSeen) -> None:
-        status = self.ledger.status(seen.job.job_id)
+    def _refresh_job(self, seen: JobSeen) -> None:
+        status = read_status(self.ledger, seen.job.job_id)
         if status is None:
             return
         now = time.time()
         seen.status, seen.progress, seen.stage = status.status, status.progress, status.stage
         holder = next((w.id for w in self.workers if w.job_id == seen.job.job_id), "")
         seen.worker = holder or seen.worker
-        if status.status != Status.QUEUED and seen.started_at is None:
+        if status.status is not Status.QUEUED and seen.started_at is None:
             seen.started_at = now
         if status.status in (Status.DONE, Status.ERROR):
             seen.ended_at = now
@@ -94,9 +95,9 @@ class Watch:
         return int(samples[0].value) if samples else None
 
     @property
-    def states(self) -> Counter[str]:
-        """Workers by what they say they do."""
-        return Counter(str(worker.status) for worker in self.workers)
+    def states(self) -> Counter[WorkerState]:
+        """Workers by the state that they report."""
+        return Counter(worker.status for worker in self.workers)
 
     @property
     def by_status(self) -> Counter[Status]:
@@ -111,4 +112,4 @@ class Watch:
     @property
     def at_rest(self) -> bool:
         """Whether the fleet is back at one idle worker."""
-        return [str(worker.status) for worker in self.workers] == ["idle"]
+        return [worker.status for worker in self.workers] == [WorkerState.IDLE]

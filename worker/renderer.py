@@ -1,8 +1,8 @@
-"""The process that renders: started for one job, watched, and killed with all that it started.
+"""The process that renders: started for one job, supervised, and killed with all its children.
 
-It speaks JSON, one object a line: `{"progress": 0..1, "stage": str}` any number of times, then
-`{"result": {…}}` or `{"error": {"permanent": bool, "message": str}}`. Whatever else it has to say
-goes to stderr, whose end is kept for the error message.
+It writes JSON, one object a line: `{"progress": 0..1, "stage": str}` any number of times, then
+`{"result": {…}}` or `{"error": {"permanent": bool, "message": str}}`. Anything else
+goes to stderr, whose end becomes part of the error message.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Report = Callable[[float, str], None]
 Check = Callable[[], JobError | None]
 
 
-class Child:
+class Renderer:
     """One rendering process at a time."""
 
     def __init__(self, argv: Sequence[str], *, timeout_s: float) -> None:
@@ -45,11 +45,11 @@ class Child:
         return process.pid if process else None
 
     def run(self, request: Mapping[str, Any], report: Report, check: Check) -> dict[str, Any]:
-        """Render `request`; what the child says of its result.
+        """Render `request`; the result that the process reports.
 
-        `check` is asked several times a second and may name a reason to stop. Raises that reason,
-        TransientError when the child died, could not start or took longer than the timeout, and
-        what the child itself calls its error.
+        `check` is called several times a second and may return a reason to stop. Raises that
+        reason, TransientError when the process died, could not start or took longer than the
+        timeout, and the error that the process itself reports.
         """
         output, child_end = os.pipe()
         with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
@@ -65,7 +65,7 @@ class Child:
             try:
                 return self._follow(_Lines(output), report, check)
             except EOFError:
-                raise TransientError(_epitaph(process, stderr)) from None
+                raise TransientError(_cause_of_death(process, stderr)) from None
             finally:
                 self._end(process)
                 os.close(output)
@@ -98,7 +98,7 @@ class Child:
                 raise TransientError(f"not finished after {self._timeout_s:g} s (JOB_TIMEOUT)")
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
-        """Whatever of its process group is still there is killed, the encoder too."""
+        """Kill what is left of its process group, the encoder included."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -106,14 +106,14 @@ class Child:
 
 
 class _Lines:
-    """JSON objects from a pipe, as they come."""
+    """JSON objects from a pipe."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._rest = b""
 
     def read(self, timeout_s: float) -> list[dict[str, Any]]:
-        """What came within that time. Raises EOFError when nothing more can come."""
+        """What arrived within that time. Raises EOFError at the end of the pipe."""
         if not select.select([self._descriptor], [], [], timeout_s)[0]:
             return []
         chunk = os.read(self._descriptor, 65_536)
@@ -121,14 +121,14 @@ class _Lines:
             raise EOFError
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         if len(self._rest) > _MAX_LINE_BYTES:
-            raise TransientError("the renderer talks nonsense")
+            raise TransientError("the renderer's output is not JSON")
         try:
             return [json.loads(line) for line in lines if line.strip()]
         except ValueError as error:
-            raise TransientError("the renderer talks nonsense") from error
+            raise TransientError("the renderer's output is not JSON") from error
 
 
-def _epitaph(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
+def _cause_of_death(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
     code = process.wait()
     stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _TAIL_BYTES))
     tail = " ".join(stderr.read().decode("utf-8", "replace").split())

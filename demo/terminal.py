@@ -13,26 +13,32 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from common.jobs import Status
-from demo.watch import JobSeen, Watch
+from common.records import WorkerState
+from demo.run_state import JobSeen, RunState
+from worker.job_status import Status
 
-_COLOURS = {"starting": "yellow", "idle": "cyan", "busy": "green", "draining": "magenta"}
+_STATE_COLOURS = {
+    WorkerState.STARTING: "yellow",
+    WorkerState.IDLE: "cyan",
+    WorkerState.BUSY: "green",
+    WorkerState.DRAINING: "magenta",
+}
 _LINE_EVERY_S = 3.0
 
 
-class View:
-    """Shows a Watch: a live picture on a terminal, a line now and then elsewhere."""
+class TerminalView:
+    """Shows a run: a live picture on a terminal, a line every few seconds elsewhere."""
 
-    def __init__(self, console: Console, watch: Watch) -> None:
+    def __init__(self, console: Console, state: RunState) -> None:
         self._console = console
-        self._watch = watch
+        self._state = state
         self._started = time.monotonic()
         self._live: Live | None = None
         self._last_line = 0.0
         self._last_said = ""
 
     @contextmanager
-    def shown(self) -> Iterator[View]:
+    def shown(self) -> Iterator[TerminalView]:
         """While inside, `update()` shows the present state."""
         if not self._console.is_terminal:
             yield self
@@ -43,7 +49,7 @@ class View:
         self._live = None
 
     def update(self) -> None:
-        """Show what the watch sees now."""
+        """Show the present state of the run."""
         if self._live is not None:
             self._live.update(self._picture(), refresh=True)
             return
@@ -55,35 +61,35 @@ class View:
             self._console.print(f"{elapsed:4.0f} s  {line}", highlight=False, soft_wrap=True)
 
     def _line(self) -> str:
-        watch = self._watch
-        states = ", ".join(f"{count} {state}" for state, count in sorted(watch.states.items()))
-        done = watch.by_status[Status.DONE]
+        run = self._state
+        states = ", ".join(f"{count} {state}" for state, count in sorted(run.states.items()))
+        done = run.by_status[Status.DONE]
         return (
-            f"waiting {_or_unknown(watch.waiting)}, in progress "
-            f"{watch.by_status[Status.RENDERING]}, done {done} of {len(watch.jobs)}; "
-            f"workers: {states or 'none'}; target {_or_unknown(watch.target_replicas)}"
-            + (f"; {watch.reason}" if watch.reason else "")
+            f"waiting {_or_unknown(run.waiting)}, in progress "
+            f"{run.by_status[Status.RENDERING]}, done {done} of {len(run.jobs)}; "
+            f"workers: {states or 'none'}; target {_or_unknown(run.target_replicas)}"
+            + (f"; {run.reason}" if run.reason else "")
         )
 
     def _picture(self) -> RenderableType:
-        watch = self._watch
+        run = self._state
         head = Table.grid(padding=(0, 3))
         head.add_row(
-            f"waiting [b]{_or_unknown(watch.waiting)}[/b]",
-            f"in progress [b]{watch.by_status[Status.RENDERING]}[/b]",
-            f"done [b]{watch.by_status[Status.DONE]}[/b] of {len(watch.jobs)}",
-            f"target [b]{_or_unknown(watch.target_replicas)}[/b]",
+            f"waiting [b]{_or_unknown(run.waiting)}[/b]",
+            f"in progress [b]{run.by_status[Status.RENDERING]}[/b]",
+            f"done [b]{run.by_status[Status.DONE]}[/b] of {len(run.jobs)}",
+            f"target [b]{_or_unknown(run.target_replicas)}[/b]",
             f"{time.monotonic() - self._started:.0f} s",
         )
         fleet = Text("fleet   ")
-        for worker in watch.workers:
-            fleet.append("■ ", style=_COLOURS.get(str(worker.status), "white"))
-        for state, count in sorted(watch.states.items()):
-            fleet.append(f"  {count} {state}", style=_COLOURS.get(state, "white"))
+        for worker in run.workers:
+            fleet.append("■ ", style=_STATE_COLOURS[worker.status])
+        for state, count in sorted(run.states.items()):
+            fleet.append(f"  {count} {state}", style=_STATE_COLOURS[state])
         jobs = Table.grid(padding=(0, 2))
-        for seen in watch.jobs.values():
+        for seen in run.jobs.values():
             jobs.add_row(*self._job_row(seen))
-        reason = Text(f"reason  {watch.reason}", style="dim")
+        reason = Text(f"reason  {run.reason}", style="dim")
         return Panel(Group(head, "", fleet, "", jobs, "", reason), title="RabbitReels autoscaler")
 
     @staticmethod
@@ -97,12 +103,12 @@ class View:
         )
 
 
-def summary(watch: Watch) -> Table:
+def summary(run: RunState) -> Table:
     """Per job: how long it waited, how long it took, and by whom."""
     table = Table(title="Jobs")
     for column in ("job", "waited", "rendered", "by", "result"):
         table.add_column(column, overflow="fold")
-    for seen in watch.jobs.values():
+    for seen in run.jobs.values():
         table.add_row(
             seen.job.job_id,
             _seconds(seen.waited_s),

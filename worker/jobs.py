@@ -1,10 +1,9 @@
-"""The messages on the queues: what a job is, its limits, its result and its status."""
+"""The messages on the queues: what a job is, its limits, and its result."""
 
 from __future__ import annotations
 
 import json
 import re
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import (
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from common.errors import InvalidInputError, first_problem
+from common.records import WORKERS
 
 JOB_QUEUE = "video-queue"
 RESULT_QUEUE = "publish-queue"
@@ -27,8 +27,6 @@ MAX_TEXT_CHARACTERS = 2_000
 # About 15 characters are spoken a second: 20,000 are some 22 minutes, inside the job timeout.
 MAX_SPOKEN_CHARACTERS = 20_000
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# Keys of the ledger that a job's status, stored under its job_id, must never overwrite.
-RESERVED_JOB_IDS = frozenset({"video_workers"})
 
 
 class InvalidJobError(InvalidInputError):
@@ -67,7 +65,9 @@ class Job(BaseModel):
     @field_validator("job_id")
     @classmethod
     def _safe_as_file_name_and_key(cls, value: str) -> str:
-        if not _JOB_ID.fullmatch(value) or ".." in value or value in RESERVED_JOB_IDS:
+        # The job's status is stored under its id, which must not be a key of the ledger's own: all
+        # of these but one have a colon.
+        if not _JOB_ID.fullmatch(value) or ".." in value or value == WORKERS:
             raise ValueError(
                 "1 to 128 of A-Z a-z 0-9 . _ - starting with a letter or digit, without '..'"
             )
@@ -88,26 +88,6 @@ class Result(BaseModel):
     job_id: str
     title: str
     storage_path: str
-
-
-class Status(StrEnum):
-    """A job's status as RabbitReels' API reads it."""
-
-    QUEUED = "queued"
-    RENDERING = "rendering"
-    DONE = "done"
-    ERROR = "error"
-
-
-class JobStatus(BaseModel):
-    """Stored in Redis as JSON under the key `job_id`. `progress` is 0..1."""
-
-    job_id: str
-    status: Status
-    progress: Annotated[float, Field(ge=0, le=1)] = 0.0
-    stage: str = ""
-    download_url: str | None = None
-    error_msg: str | None = None
 
 
 def parse_job(body: bytes) -> Job:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.jobs import MAX_BODY_BYTES, MAX_SPOKEN_CHARACTERS, InvalidJobError, parse_job
+from worker.jobs import MAX_BODY_BYTES, MAX_SPOKEN_CHARACTERS, InvalidJobError, parse_job
 
 GOOD: dict[str, Any] = {
     "job_id": "job-1",

@@ -17,25 +17,25 @@ from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
 from worker.broker import Broker
-from worker.child import RENDER_ARGV, Child
-from worker.handler import Handler
+from worker.handler import JobHandler
 from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
 from worker.presence import Presence
+from worker.renderer import RENDER_ARGV, Renderer
 from worker.settings import WorkerSettings, load_settings
 from worker.storage import open_storage
 from worker.video.themes import Catalogue
 
 _POLL_S = 0.1
-_FAREWELL_S = 1.5
-_LAST_WORDS_S = 20.0
-# A job that has come on within so long makes progress.
+_LEAVE_S = 1.5
+_LEAVE_DURING_OUTAGE_S = 20.0
+# A job that has advanced within this time makes progress.
 _PROGRESS_WITHIN_S = 60.0
 _log = logs.get("worker")
 
 
-class Worker:
+class WorkerProgram:
     """Takes jobs until it is asked to leave."""
 
     def __init__(self, settings: WorkerSettings, render_argv: Sequence[str] = RENDER_ARGV) -> None:
@@ -49,7 +49,7 @@ class Worker:
         parameters = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
         self._broker = Broker(parameters, settings.job_queue)
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
-        child = Child(render_argv, timeout_s=settings.job_timeout)
+        renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
         self._presence = Presence(
             ledger,
             _first_record(settings, self._began),
@@ -58,18 +58,18 @@ class Worker:
         )
         self._moved_at = time.monotonic()
         metrics = Metrics(
-            child_pid=lambda: child.pid,
+            renderer_pid=lambda: renderer.pid,
             connected=lambda: self._broker.connected,
             reachable=lambda: self._presence.reachable,
-            waiting=lambda: self._presence.waiting,
+            waiting=lambda: len(self._presence.outbox),
         )
-        self._handler = Handler(
+        self._handler = JobHandler(
             settings,
             broker=self._broker,
             ledger=ledger,
             presence=self._presence,
             storage=storage,
-            child=child,
+            renderer=renderer,
             catalogue=catalogue,
             leaving=self._leaving,
             metrics=metrics,
@@ -83,7 +83,7 @@ class Worker:
         if settings.interruption_notice:
             self._leaving.on_notice(settings.interruption_notice, settings.interruption_grace)
         self._http.start()
-        self._presence.amend(address=f"{_address(settings)}:{self._http.port}")
+        self._presence.record.amend(address=f"{_address(settings)}:{self._http.port}")
         self._presence.start()
         self._broker.start()
         if self._await_consuming():
@@ -93,8 +93,8 @@ class Worker:
     def _await_consuming(self) -> bool:
         """Wait until jobs can come; False when asked to leave before.
 
-        The ledger must have been tried by then: who takes a job before its first answer can't know
-        that another worker has it.
+        The ledger must have been tried by then: a worker that takes a job before its first answer
+        can't know that another one has it.
         """
         while not (self._presence.tried.wait(_POLL_S) and self._broker.consuming.wait(_POLL_S)):
             self._moved_at = time.monotonic()
@@ -103,9 +103,11 @@ class Worker:
         seconds = time.time() - self._began
         event_id = f"startup:{self._settings.worker_id}:{self._began:.2f}"
         queue_name = self._settings.job_queue
-        self._presence.amend(startup_seconds=round(seconds, 3))
-        self._presence.show(WorkerState.IDLE)
-        self._presence.tell(lambda ledger: ledger.count_startup(queue_name, event_id, seconds))
+        self._presence.record.amend(startup_seconds=round(seconds, 3))
+        self._presence.record.show(WorkerState.IDLE)
+        self._presence.outbox.put(
+            lambda ledger: ledger.count_startup(queue_name, event_id, seconds)
+        )
         _log.info("consuming", queue=queue_name, startup_s=round(seconds, 3), http=self._http.port)
         return True
 
@@ -127,23 +129,23 @@ class Worker:
 
     def _handle(self, delivery: Delivery) -> None:
         self._handler.handle(delivery)
-        # A request that came in the middle of a job counts only if it still stands now.
+        # A request made during the job counts only if it still stands.
         self._presence.look_again()
 
     def _leave(self) -> int:
         _log.info("leaving", reason=self._leaving.reason)
-        self._presence.show(WorkerState.DRAINING)
+        self._presence.record.show(WorkerState.DRAINING)
         self._broker.stop_consuming()
         self._broker.close()
-        waits = self._presence.waiting and not self._presence.reachable
-        left = self._presence.leave(_LAST_WORDS_S if waits else _FAREWELL_S)
+        waits = self._presence.outbox and not self._presence.reachable
+        left = self._presence.leave(_LEAVE_DURING_OUTAGE_S if waits else _LEAVE_S)
         if left:
-            _log.error("the ledger never came back; events are lost", events=left)
+            _log.error("the ledger stayed unreachable; events are lost", events=left)
         self._http.stop()
         _log.info("left")
         return 0
 
-    # Being looked at
+    # Pages
 
     def _routes(self, metrics: Metrics) -> http.Routes:
         return {
@@ -156,8 +158,8 @@ class Worker:
 
     def _stuck(self) -> str | None:
         limit, now = self._settings.health_check_timeout, time.monotonic()
-        # With a job in hand the main thread may well wait, for an upload to end, say.
-        patience = self._settings.job_timeout if self._presence.record.has_job else 0.0
+        # With a job in hand the main thread may have to wait, for an upload to end, say.
+        patience = self._settings.job_timeout if self._presence.record.current.has_job else 0.0
         for name, moved_at, limit_s in (
             ("broker", self._broker.moved_at, limit),
             ("ledger", self._presence.moved_at, limit),
@@ -168,23 +170,23 @@ class Worker:
         return None
 
     def _to_be_replaced(self) -> str | None:
-        """What an orchestrator stops a worker for: stuck, and without a job that makes progress."""
+        """Why an orchestrator should replace it: it is stuck, and no job in hand makes progress."""
         problem = self._stuck()
-        if problem and self._presence.record.has_job:
-            stood_s = time.monotonic() - self._presence.progressed_at
+        if problem and self._presence.record.current.has_job:
+            stood_s = time.monotonic() - self._presence.record.progressed_at
             return problem if stood_s > _PROGRESS_WITHIN_S else None
         return problem
 
     def _unready(self) -> str | None:
         if self._leaving.asked:
             return f"leaving: {self._leaving.reason}"
-        busy = self._presence.record.has_job
+        busy = self._presence.record.current.has_job
         return None if self._broker.consuming.is_set() or busy else "not consuming yet"
 
     def _page(self, _: http.Request) -> http.Response:
         problem = self._stuck()
-        record = self._presence.record
-        heartbeat = self._presence.last_heartbeat
+        record = self._presence.record.current
+        heartbeat = self._presence.record.last_heartbeat
         content = {
             "status": "unhealthy" if problem else "healthy",
             "last_heartbeat": heartbeat.isoformat() if heartbeat else None,
@@ -234,7 +236,7 @@ def main() -> None:
     settings = or_exit(load_settings)
     logs.configure("worker", settings.log_level)
     try:
-        worker = Worker(settings)
+        worker = WorkerProgram(settings)
     except ConfigError as error:
         sys.stderr.write(f"invalid configuration: {error}\n")
         raise SystemExit(2) from None

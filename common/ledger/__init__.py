@@ -1,0 +1,28 @@
+"""The fleet ledger in Redis: who works, on what, with what outcome. The only user of `redis`.
+
+Keys:
+    video_workers                hash, worker id -> WorkerRecord as JSON
+    autoscaler:drain:<worker>    string, a drain request, expires
+    autoscaler:claim:<job_id>    hash worker, token; expires
+    autoscaler:announced:<order> string, set once an order's result is announced, expires
+    autoscaler:token             the fencing token counter
+    autoscaler:lease:<name>      hash holder, token: who acts; expires
+    autoscaler:orders            hash, target -> the newest order that a person gave, as JSON
+    autoscaler:event:<id>        string, marks an event as counted, expires
+    autoscaler:queues            set of queues that have counters
+    autoscaler:counters:<queue>  hash of totals
+    any other                    string, a text that a program keeps there (`put_text`)
+"""
+
+from __future__ import annotations
+
+from common.ledger.coordination import Coordination
+from common.ledger.job_claims import JobClaims
+from common.ledger.queue_totals import QueueTotals
+from common.ledger.store import LedgerError
+
+__all__ = ["Ledger", "LedgerError"]
+
+
+class Ledger(JobClaims, QueueTotals, Coordination):
+    """A connection to the ledger. Every method raises LedgerError when Redis fails."""

@@ -1,0 +1,60 @@
+"""What several scalers share: who of them acts, and what people ordered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from common.ledger.store import PREFIX, TOKEN, Store, wrapped
+
+_ORDERS = f"{PREFIX}orders"
+_TAKE_LEASE = """
+local holder = redis.call('HGET', KEYS[1], 'holder')
+if not holder then
+    redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'token', redis.call('INCR', KEYS[2]))
+elseif holder ~= ARGV[1] then
+    return 0
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return tonumber(redis.call('HGET', KEYS[1], 'token'))
+"""
+_DROP_LEASE = """
+if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
+_PUT_ORDER = """
+local kept = redis.call('HGET', KEYS[1], ARGV[1])
+if kept and cjson.decode(kept)['at'] >= tonumber(ARGV[3]) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+
+class Coordination(Store):
+    """Leases by name, and the newest order for each target."""
+
+    def take_lease(self, name: str, holder: str, *, ttl_s: float) -> int | None:
+        """Take or renew the lease; its token, higher for each new holder, or None when somebody
+        else has it."""
+        token = self._run(_TAKE_LEASE, [lease_key(name), TOKEN], [holder, round(ttl_s * 1000)])
+        return int(token) or None
+
+    def drop_lease(self, name: str, holder: str) -> None:
+        """Give the lease back, if it is still ours."""
+        self._run(_DROP_LEASE, [lease_key(name)], [holder])
+
+    def put_order(self, target: str, at: float, content: Mapping[str, Any]) -> bool:
+        """Keep an order given at `at` (epoch seconds) unless a later one is kept already."""
+        text = json.dumps({**content, "at": at})
+        return bool(self._run(_PUT_ORDER, [_ORDERS], [target, text, repr(at)]))
+
+    def orders(self) -> dict[str, str]:
+        """The newest order by target, as JSON."""
+        with wrapped():
+            return dict(self._redis.hgetall(_ORDERS))
+
+
+def lease_key(name: str) -> str:
+    """The key of the lease of this name."""
+    return f"{PREFIX}lease:{name}"

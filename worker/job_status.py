@@ -1,0 +1,44 @@
+"""A job's status, in the ledger under the job's own id: RabbitReels' API reads it there."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
+
+from common.ledger import Ledger
+
+
+class Status(StrEnum):
+    """A job's status as RabbitReels' API reads it."""
+
+    QUEUED = "queued"
+    RENDERING = "rendering"
+    DONE = "done"
+    ERROR = "error"
+
+
+class JobStatus(BaseModel):
+    """What is stored, as JSON. `progress` is 0..1."""
+
+    job_id: str
+    status: Status
+    progress: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stage: str = ""
+    download_url: str | None = None
+    error_msg: str | None = None
+
+
+def put_status(ledger: Ledger, status: JobStatus) -> None:
+    """Write a job's status. Raises LedgerError."""
+    ledger.put_text(status.job_id, status.model_dump_json())
+
+
+def read_status(ledger: Ledger, job_id: str) -> JobStatus | None:
+    """A job's status, or None when there is none that can be read. Raises LedgerError."""
+    content = ledger.text(job_id)
+    try:
+        return None if content is None else JobStatus.model_validate_json(content)
+    except ValidationError:
+        return None
