@@ -14,7 +14,10 @@ from common.settings import read_yaml
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """One value that an alert compares with, and the values that it may have."""
+    """One value that an alert compares with, and the values that it may have.
+
+    prometheus/thresholds.yml is made from these; runbooks and rule tests are held to them.
+    """
 
     alert: str
     default: float
@@ -24,24 +27,23 @@ class Threshold:
 
 
 THRESHOLDS = (
-    Threshold("QueueDepthHigh", 50, 0, 1e9, "jobs waiting"),
-    Threshold("WorkerFailureRateHigh", 0.10, 0, 1, "share of attempts that failed"),
+    Threshold("QueueDepthHigh", 50, 0, 1e9, "jobs waiting, for five minutes"),
+    Threshold("WorkerFailureRateHigh", 0.10, 0, 1, "share of the attempts within 15 minutes"),
     Threshold("ScalerUnresponsive", 60, 1, 86_400, "seconds since the scaler's last cycle"),
-    Threshold("ProcessingTimeHigh", 600, 1, 86_400, "seconds that a job takes on average"),
+    Threshold("ProcessingTimeHigh", 600, 1, 86_400, "seconds, mean of the last hour"),
     Threshold("JobsAgeAtMaximum", 300, 1, 86_400, "seconds that the oldest job has waited"),
     Threshold("TargetNotReached", 0, 0, 10_000, "workers by which running and target may differ"),
-    Threshold("ScalingFlapping", 6, 1, 1_000, "turns between up and down within half an hour"),
+    Threshold("ScalingFlapping", 6, 1, 1_000, "turns from up to down or back in half an hour"),
     Threshold("JobsParked", 0, 0, 1e9, "parked jobs"),
 )
+DEFAULTS: Mapping[str, float] = {each.alert: each.default for each in THRESHOLDS}
 
 
 @dataclass(frozen=True, slots=True)
 class AlertSettings:
     """Thresholds by alert, and the service-level objective."""
 
-    thresholds: Mapping[str, float] = field(
-        default_factory=lambda: {each.alert: each.default for each in THRESHOLDS}
-    )
+    thresholds: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULTS))
     start_within_s: float = 60.0
     objective: float = 0.95
 
@@ -57,7 +59,7 @@ def read_alert_settings(path: Path | None) -> AlertSettings:
     for name in content:
         if name not in ("thresholds", "slo"):
             raise ConfigError(str(name), content[name], "only the sections thresholds and slo")
-    thresholds = dict(AlertSettings().thresholds)
+    thresholds = dict(DEFAULTS)
     known = {threshold.alert: threshold for threshold in THRESHOLDS}
     for alert, given in _section(content, "thresholds", known).items():
         threshold = known[alert]

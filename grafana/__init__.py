@@ -1,1 +1,1 @@
-"""The dashboards as code. `python -m grafana` writes their JSON."""
+"""The dashboards as code. `make generate` writes their JSON."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from grafana.spec import Dashboard, Kind, Panel, Query, Row, of_target, raw
+from exporter.thresholds import DEFAULTS
+from grafana.spec import DashboardSpec, Panel, PanelKind, Query, Row, of_target, raw
 
 _OTHERS = 'job!="worker"'
 _OURS = 'job=~"exporter|scaler"'
@@ -20,9 +21,9 @@ _SCALER = Row(
                     "age",
                 ),
             ),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             warn_at=30,
-            bad_at=60,
+            bad_at=DEFAULTS["ScalerUnresponsive"],
             runbook="ScalerUnresponsive",
             width=6,
         ),
@@ -36,7 +37,7 @@ _SCALER = Row(
                     "{{target}}",
                 ),
             ),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             warn_at=1,
             runbook="ScalerBlind",
             width=6,
@@ -64,7 +65,7 @@ _SCALER = Row(
                     "{{target}}: {{action}}",
                 ),
             ),
-            Kind.STACKED,
+            PanelKind.STACKED,
             runbook="ScalingFlapping",
         ),
         Panel(
@@ -98,7 +99,7 @@ _SOURCES = Row(
             "Which sources answered at each scrape.",
             "bool_on_off",
             (Query(f"max by (source) ({raw('autoscaler_source_up')})", "{{source}}"),),
-            Kind.STATES,
+            PanelKind.STATES,
             runbook="SourceDown",
         ),
         Panel(
@@ -117,7 +118,7 @@ _SOURCES = Row(
             "Whether Prometheus could scrape each part.",
             "bool_on_off",
             (Query(f"min by (job) ({raw('up', _OTHERS)})", "{{job}}"),),
-            Kind.STATES,
+            PanelKind.STATES,
             runbook="ScrapeTargetDown",
         ),
         Panel(
@@ -170,7 +171,7 @@ _SOURCES = Row(
                     "disk",
                 ),
             ),
-            Kind.STATES,
+            PanelKind.STATES,
             runbook="BrokerAlarm",
         ),
         Panel(
@@ -187,7 +188,7 @@ _SOURCES = Row(
     ),
 )
 
-DASHBOARD = Dashboard(
+DASHBOARD = DashboardSpec(
     "autoscaling-itself",
     "The autoscaler itself",
     "Are the exporter, the scaler and their sources well?",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from grafana.spec import Dashboard, Kind, Panel, Query, Row, of_queue, of_target, raw, recorded
+from exporter.thresholds import DEFAULTS
+from grafana.spec import (
+    DashboardSpec,
+    Panel,
+    PanelKind,
+    Query,
+    Row,
+    of_queue,
+    of_target,
+    raw,
+    recorded,
+)
 
 _RUNNING = 'state="running"'
 
@@ -15,9 +26,9 @@ _KEEPING_UP = Row(
             " notice.",
             "s",
             (Query(recorded("queue:oldest_job_age_seconds:max"), "{{queue}}"),),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             warn_at=60,
-            bad_at=300,
+            bad_at=DEFAULTS["JobsAgeAtMaximum"],
             runbook="JobsAgeAtMaximum",
             width=6,
         ),
@@ -26,9 +37,9 @@ _KEEPING_UP = Row(
             "Jobs ready in the queue, true at the latest scrape.",
             "short",
             (Query(recorded("queue:jobs_waiting:max"), "{{queue}}"),),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             warn_at=20,
-            bad_at=50,
+            bad_at=DEFAULTS["QueueDepthHigh"],
             runbook="QueueDepthHigh",
             width=6,
         ),
@@ -37,7 +48,7 @@ _KEEPING_UP = Row(
             "Jobs in the hands of workers that are alive.",
             "short",
             (Query(recorded("queue:jobs_in_flight:max"), "{{queue}}"),),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             width=6,
         ),
         Panel(
@@ -46,7 +57,7 @@ _KEEPING_UP = Row(
             " more come.",
             "s",
             (Query(recorded("queue:jobs_demand:drain_seconds"), "{{queue}}"),),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             warn_at=600,
             bad_at=1800,
             width=6,
@@ -142,7 +153,7 @@ _DECISION = Row(
                     "{{target}}: {{action}} {{bound}}",
                 ),
             ),
-            Kind.STATES,
+            PanelKind.STATES,
             runbook="ScalingFlapping",
         ),
         Panel(
@@ -155,7 +166,7 @@ _DECISION = Row(
                     "{{target}}: {{signal}}",
                 ),
             ),
-            Kind.STATES,
+            PanelKind.STATES,
             runbook="ScalerBlind",
         ),
     ),
@@ -221,7 +232,7 @@ _OBJECTIVE = Row(
     ),
 )
 
-DASHBOARD = Dashboard(
+DASHBOARD = DashboardSpec(
     "autoscaling",
     "Autoscaling",
     "Is it keeping up, and why is the fleet as large as it is?",

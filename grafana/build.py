@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from grafana import autoscaler_itself, autoscaling, fleet, queue_and_jobs
+from grafana import autoscaler_itself, autoscaling, queue_and_jobs, workers
 from grafana.render import ALL, rendered
-from grafana.spec import Dashboard
+from grafana.spec import DashboardSpec
 
 FOLDER = Path(__file__).parent / "dashboards"
-DASHBOARDS: tuple[Dashboard, ...] = (
+DASHBOARDS: tuple[DashboardSpec, ...] = (
     autoscaling.DASHBOARD,
     queue_and_jobs.DASHBOARD,
-    fleet.DASHBOARD,
+    workers.DASHBOARD,
     autoscaler_itself.DASHBOARD,
 )
 # What Grafana would fill in with "All" chosen and one point every five seconds.
@@ -42,13 +42,6 @@ class PanelQuery:
 def files() -> dict[Path, str]:
     """Every dashboard's file and content."""
     return {FOLDER / f"{each.uid}.json": rendered(each) for each in DASHBOARDS}
-
-
-def write() -> None:
-    """Write them all."""
-    FOLDER.mkdir(exist_ok=True)
-    for path, content in files().items():
-        path.write_text(content)
 
 
 def panel_queries(variables: Mapping[str, str] | None = None) -> Iterator[PanelQuery]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from grafana.spec import Dashboard, Kind, Panel, Query, Row, of_queue, recorded
+from exporter.thresholds import DEFAULTS
+from grafana.spec import DashboardSpec, Panel, PanelKind, Query, Row, of_queue, recorded
 
 _EXPORTER = 'job="exporter"'
 _DONE = 'outcome="done"'
@@ -22,7 +23,7 @@ _QUEUE = Row(
                     "{{queue}} in {{vhost}}",
                 ),
             ),
-            warn_at=50,
+            warn_at=DEFAULTS["QueueDepthHigh"],
             runbook="QueueDepthHigh",
         ),
         Panel(
@@ -102,7 +103,7 @@ _JOBS = Row(
                 Query(recorded("queue:job_duration_seconds:p95_1h"), "95 % of {{queue}}"),
                 Query(recorded("queue:job_duration_seconds:mean1h"), "mean of {{queue}}"),
             ),
-            warn_at=600,
+            warn_at=DEFAULTS["ProcessingTimeHigh"],
             runbook="ProcessingTimeHigh",
         ),
         Panel(
@@ -128,14 +129,14 @@ _JOBS = Row(
                     "{{outcome}}: {{queue}}",
                 ),
             ),
-            Kind.STACKED,
+            PanelKind.STACKED,
         ),
         Panel(
             "Failures",
             "Share of the attempts of a quarter of an hour that failed.",
             "percentunit",
             (Query(recorded("queue:job_failures:ratio15m"), "{{queue}}"),),
-            warn_at=0.1,
+            warn_at=DEFAULTS["WorkerFailureRateHigh"],
             runbook="WorkerFailureRateHigh",
         ),
         Panel(
@@ -149,7 +150,7 @@ _JOBS = Row(
                     "until a job is parked for the first time there is no place for it",
                 ),
             ),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
             warn_at=1,
             runbook="JobsParked",
         ),
@@ -163,12 +164,12 @@ _JOBS = Row(
                     "{{queue}}",
                 ),
             ),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
         ),
     ),
 )
 
-DASHBOARD = Dashboard(
+DASHBOARD = DashboardSpec(
     "autoscaling-jobs",
     "Queue and jobs",
     "What comes in, how long does it take, and what fails?",

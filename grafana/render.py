@@ -13,11 +13,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common
 from grafana_foundation_sdk.models import dashboard as model
 
-from grafana.spec import Dashboard, Kind, Panel
+from grafana.spec import DashboardSpec, Panel, PanelKind
 
 TAG = "autoscaler"
 REFRESH = "5s"
-"""The plan's DASHBOARD_REFRESH_INTERVAL."""
+"""The default of DASHBOARD_REFRESH_INTERVAL."""
 ALL = ".+"
 _SOURCE = model.DataSourceRef(type_val="prometheus", uid="$datasource")
 _HEIGHT = 8
@@ -32,7 +32,7 @@ RUNBOOKS = "docs/runbooks"
 """Default of the text variable that links of runbooks begin with: the path in the repository."""
 
 
-def rendered(dashboard: Dashboard) -> str:
+def rendered(dashboard: DashboardSpec) -> str:
     """The dashboard's JSON, indented, with a newline at its end."""
     builder = (
         build.Dashboard(dashboard.title)
@@ -114,7 +114,7 @@ def _variable(name: str, label: str, query: str) -> build.QueryVariable:
 
 
 def _panel(panel: Panel) -> Any:
-    height = _NUMBER_HEIGHT if panel.kind is Kind.NUMBER else _HEIGHT
+    height = _NUMBER_HEIGHT if panel.kind is PanelKind.NUMBER else _HEIGHT
     builder: Any = (
         _of_kind(panel.kind)
         .title(panel.title)
@@ -140,15 +140,15 @@ def _panel(panel: Panel) -> Any:
     return builder
 
 
-def _of_kind(kind: Kind) -> Any:
-    if kind is Kind.NUMBER:
+def _of_kind(kind: PanelKind) -> Any:
+    if kind is PanelKind.NUMBER:
         return stat.Panel().reduce_options(
             common_builders.ReduceDataOptions().calcs(["lastNotNull"])
         )
-    if kind is Kind.STATES:
+    if kind is PanelKind.STATES:
         return statetimeline.Panel().show_value(common.VisibilityMode.NEVER)
     lines = timeseries.Panel().line_width(1).fill_opacity(8)
-    if kind is Kind.STACKED:
+    if kind is PanelKind.STACKED:
         stacking = common_builders.StackingConfig().mode(common.StackingMode.NORMAL)
         return lines.stacking(stacking).fill_opacity(40)
     return lines

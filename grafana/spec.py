@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class PanelKind(StrEnum):
     """How a panel shows its series."""
 
     LINES = "lines"
@@ -33,7 +33,7 @@ class Panel:
     description: str
     unit: str
     queries: tuple[Query, ...]
-    kind: Kind = Kind.LINES
+    kind: PanelKind = PanelKind.LINES
     warn_at: float | None = None
     """Where the value begins to be bad; above it is shown in orange."""
     bad_at: float | None = None
@@ -53,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Dashboard:
+class DashboardSpec:
     """One page."""
 
     uid: str

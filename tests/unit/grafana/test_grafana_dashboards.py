@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ import promql_parser
 import pytest
 import yaml
 
+from docs.queries import selectors
 from exporter.catalog import METRICS
 from grafana.build import DASHBOARDS, FOLDER, files, panel_queries
-from grafana.spec import Dashboard
+from grafana.spec import DashboardSpec
 
 ROOT = Path(__file__).parents[3]
 CONTENTS = {path.stem: json.loads(content) for path, content in files().items()}
@@ -40,26 +40,13 @@ def expressions() -> list[tuple[str, str]]:
     return found
 
 
-def selectors(node: Any) -> Iterator[Any]:
-    """Every vector selector below a node of promql_parser's tree."""
-    if isinstance(node, promql_parser.VectorSelector):
-        yield node
-        return
-    for name in ("expr", "lhs", "rhs", "param", "vector_selector", "vs"):
-        below = getattr(node, name, None)
-        if below is not None:
-            yield from selectors(below)
-    args = getattr(node, "args", None)
-    for below in args if isinstance(args, list) else []:
-        yield from selectors(below)
-
-
 def parsed(expr: str) -> Any:
     return promql_parser.parse(expr.replace("$__rate_interval", "1m"))
 
 
 def test_generating_again_changes_nothing() -> None:
-    assert {path: path.read_text() for path in FOLDER.glob("*.json")} == files()
+    kept = {path: path.read_text() for path in FOLDER.glob("*.json")}
+    assert kept == files(), "run `make generate`"
 
 
 @EVERY
@@ -153,7 +140,7 @@ def test_counters_are_asked_as_rates(where: str, expr: str) -> None:
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS, ids=[each.uid for each in DASHBOARDS])
-def test_links_of_runbooks_lead_somewhere(dashboard: Dashboard) -> None:
+def test_links_of_runbooks_lead_somewhere(dashboard: DashboardSpec) -> None:
     runbooks = [panel.runbook for panel in dashboard.panels if panel.runbook]
     assert runbooks
     for name in runbooks:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from grafana.spec import Dashboard, Kind, Panel, Query, Row, of_queue, of_target, raw, recorded
+from grafana.spec import (
+    DashboardSpec,
+    Panel,
+    PanelKind,
+    Query,
+    Row,
+    of_queue,
+    of_target,
+    raw,
+    recorded,
+)
 
 _WORKER = 'job="worker"'
 
@@ -19,7 +29,7 @@ _WORKERS = Row(
                     "{{state}}: {{queue}}",
                 ),
             ),
-            Kind.STACKED,
+            PanelKind.STACKED,
             runbook="WorkersUnhealthy",
         ),
         Panel(
@@ -44,7 +54,7 @@ _WORKERS = Row(
                     "{{target}}: {{kind}}",
                 ),
             ),
-            Kind.STATES,
+            PanelKind.STATES,
             runbook="WorkersNotStarting",
         ),
         Panel(
@@ -57,7 +67,7 @@ _WORKERS = Row(
                     "{{worker}}: {{state}}",
                 ),
             ),
-            Kind.STATES,
+            PanelKind.STATES,
         ),
         Panel(
             "Progress of jobs",
@@ -145,12 +155,12 @@ _COST = Row(
             "Workers that Prometheus has found through the ledger and scrapes.",
             "short",
             (Query(f"sum({raw('up', _WORKER)})", "workers"),),
-            Kind.NUMBER,
+            PanelKind.NUMBER,
         ),
     ),
 )
 
-DASHBOARD = Dashboard(
+DASHBOARD = DashboardSpec(
     "autoscaling-fleet",
     "Fleet",
     "Who works, on what, how fast do workers start, and what do they use?",
