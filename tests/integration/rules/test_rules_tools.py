@@ -111,7 +111,7 @@ def test_the_templates_say_what_somebody_needs(tmp_path: Path) -> None:
     data = {
         "status": "firing",
         "commonLabels": {"alertname": "QueueDepthHigh", "queue": "video-queue"},
-        "commonAnnotations": {"summary": "Jobs heap up in the queue"},
+        "commonAnnotations": {"summary": "Jobs pile up in the queue"},
         "alerts": [
             {
                 "status": "firing",
@@ -132,7 +132,7 @@ def test_the_templates_say_what_somebody_needs(tmp_path: Path) -> None:
         text = f'--template.text={{{{ template "autoscaler.{name}" . }}}}'
         return run(["amtool", "template", "render", *files, f"--template.data={path}", text])
 
-    title = "[FIRING 1] QueueDepthHigh on video-queue: Jobs heap up in the queue"
+    title = "[FIRING 1] QueueDepthHigh on video-queue: Jobs pile up in the queue"
     assert shown("title").strip() == title
     link = "What to do: https://docs.example/docs/runbooks/QueueDepthHigh.md"
     assert shown("text").splitlines()[:2] == ["51 jobs wait", link]
