@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: constraints help setup setup-demo setup-test demo test lint format proto rules clean
+.PHONY: constraints help setup setup-demo setup-test demo test lint format generate clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -32,7 +32,7 @@ demo: setup-demo ## The whole loop on real parts: a burst, the fleet grows, vide
 test: setup-test ## Everything: unit, integration, e2e, and a real Swarm on a private engine
 	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-lint: setup-test ## Format, types, layers, rules, routes, proto
+lint: setup-test ## Format, types, layers, rules, routes, proto, generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -43,11 +43,8 @@ format: setup ## Put the code in its format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-proto: setup ## Generate the gRPC modules from protos/
-	@$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. protos/externalscaler.proto
-
-rules: setup ## Carry prometheus/rules over to the form that the Prometheus operator takes
-	@$(BIN)/python deploy/kubernetes/components/prometheus-operator/make_rules.py
+generate: setup ## Write all generated files: docs, schema, dashboards, thresholds, operator's rules, gRPC
+	@$(BIN)/python -m docs.generate
 
 bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-policy, …
 	@$(BIN)/python -m tests.bench.bench_$(subst -,_,$*) $(ARGS)

@@ -1,6 +1,6 @@
-"""Writes docs/configuration.md and docs/scaling-config.schema.json from the code.
+"""docs/configuration.md and docs/scaling-config.schema.json, from the code.
 
-python docs/configuration_page.py
+`make generate` writes them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,10 @@ from scaler.run import RunSettings
 from scaler.web.settings import WebSettings
 from worker.settings import WorkerSettings
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs/configuration.md"
-SCHEMA = ROOT / "docs/scaling-config.schema.json"
+DOCS = Path(__file__).resolve().parent
 _HEAD = """# Configuration
 
-Made from the code by `python docs/configuration_page.py`; a test holds it to that.
+Made from the code by `make generate`.
 
 **Where a value comes from.** Environment over file over default; within the file, a target's own
 setting over `scaling:`. The file is the one that `SCALING_CONFIG` or `--config` names;
@@ -86,9 +84,12 @@ def page() -> str:
 _WORKER = WorkerSection.model_fields
 
 
-def schema_text() -> str:
-    """The schema as it is committed."""
-    return json.dumps(schema(), indent=2) + "\n"
+def files() -> dict[Path, str]:
+    """The page and the schema."""
+    return {
+        DOCS / "configuration.md": page(),
+        DOCS / "scaling-config.schema.json": json.dumps(schema(), indent=2) + "\n",
+    }
 
 
 def _table(model: type[BaseModel], variables: set[str], without: Iterable[str] = ()) -> str:
@@ -131,8 +132,3 @@ def _default(field: Any) -> str:
     text = str(field.default)
     # The interpreter's own path is where the page happened to be made.
     return "this Python's `-m worker run`" if text.endswith("-m worker run") else f"`{text}`"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
-    SCHEMA.write_text(schema_text())

@@ -1,19 +1,17 @@
-"""Lints what is not Python: rules, routes, proto. Run by `make lint`; exits 1 on any finding."""
+"""Lints what is not Python: rules, routes, proto, generated files; exits 1 on any finding."""
 
 from __future__ import annotations
 
-import filecmp
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from docs.generate import stale
 from tests.support.rule_tools import ROOT, FindingError, check_route, render, run
 
 BIN = Path(sys.executable).parent
-PROTO = "protos/externalscaler.proto"
-GENERATED = tuple(f"protos/externalscaler_pb2{end}" for end in (".py", ".pyi", "_grpc.py"))
 
 ROUTES = (
     ("critical", {"severity": "critical"}),
@@ -44,17 +42,9 @@ def check_routes() -> None:
 
 
 def check_generated() -> None:
-    """Generating the gRPC modules anew gives what is committed."""
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
-        run([sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs, PROTO])
-        stale = [
-            name
-            for name in GENERATED
-            if not filecmp.cmp(ROOT / name, Path(folder) / name, shallow=False)
-        ]
-    if stale:
-        raise FindingError(f"not as generated: {', '.join(stale)}; run `make proto`")
+    """Generating anew gives what is committed."""
+    if found := stale():
+        raise FindingError(f"not as generated: {', '.join(found)}; run `make generate`")
 
 
 def main() -> int:

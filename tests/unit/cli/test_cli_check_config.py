@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -91,14 +90,3 @@ def test_the_shipped_file_names_every_setting() -> None:
     names = {*made["scaling"]["properties"], *made["worker"]["properties"]}
     names |= {"name", "queue", "vhost", "service", "prometheus_url", "grpc_port", "orchestrator"}
     assert {name for name in names if f"{name}:" not in text} == set()
-
-
-def test_page_and_schema_are_the_codes() -> None:
-    path = ROOT / "docs/configuration_page.py"
-    spec = importlib.util.spec_from_file_location("configuration_page", path)
-    assert spec is not None
-    assert spec.loader is not None
-    maker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(maker)
-    assert maker.PAGE.read_text() == maker.page(), "run python docs/configuration_page.py"
-    assert maker.SCHEMA.read_text() == maker.schema_text(), "run python docs/configuration_page.py"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import shutil
 import subprocess
 from pathlib import Path
@@ -219,12 +218,6 @@ def test_the_number_of_workers_is_kedas_and_they_have_time_to_finish(
         assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
         assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 0
         assert scaled["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher"
-
-
-def test_the_operators_rules_are_prometheus_rules() -> None:
-    made = runpy.run_path(str(ROOT / "components/prometheus-operator/make_rules.py"))
-    written = ROOT / "components/prometheus-operator/rules.yaml"
-    assert written.read_text() == made["rendered"](), "run make_rules.py"
 
 
 def test_both_pods_of_workers_are_alike() -> None:
