@@ -141,7 +141,8 @@ WORKERS = Metric(
     "autoscaler_workers",
     "gauge",
     ("queue", "state"),
-    "Workers by state: starting, idle, busy, draining, unhealthy; each counts once",
+    "Workers by state, each in one: starting, idle, busy, draining (also with a job still),"
+    " unhealthy (silent, or by its own word)",
     'sum by (queue) (autoscaler_workers{state!="unhealthy"})',
 )
 WORKER_STATE = Metric(
@@ -176,7 +177,7 @@ WORKER_JOB = Metric(
     "autoscaler_worker_job_info",
     "info",
     ("queue", "worker", "job_id"),
-    "1 for the job in the worker's hands; of each queue only the 100 that are longest at theirs",
+    "1 for the job in the worker's hands; of each queue only the 100 that have taken longest",
     'autoscaler_worker_job_info{worker="w1"}',
 )
 JOBS_STARTED = Metric(

@@ -29,13 +29,13 @@ class Metrics:
         )
         self._duration = Histogram(
             "autoscaler_worker_job_duration_seconds",
-            "Taken to announced, of done jobs.",
+            "Time from taking a job to announcing its result, of done jobs.",
             buckets=DURATION_BUCKETS,
             registry=self.registry,
         )
         self._wait = Histogram(
             "autoscaler_worker_job_wait_seconds",
-            "Published to taken, where the publisher gave a timestamp.",
+            "Time from publishing to taking a job, where the publisher gave a timestamp.",
             buckets=WAIT_BUCKETS,
             registry=self.registry,
         )
@@ -44,7 +44,7 @@ class Metrics:
         )
         up = Gauge(
             "autoscaler_worker_connected",
-            "1 while that neighbour answers.",
+            "1 while that neighbour answers: broker, ledger.",
             ["neighbour"],
             registry=self.registry,
         )

@@ -48,7 +48,7 @@ class ServerMetrics:
         )
         self.upstream_seconds = Histogram(
             "autoscaler_keda_upstream_seconds",
-            "How long they took.",
+            "How long queries to Prometheus took.",
             buckets=_SECONDS,
             registry=registry,
         )
@@ -122,7 +122,7 @@ class Objects(Collector):
         self._sweep()
         labels = ("namespace", "scaled_object", "metric")
         value = GaugeMetricFamily(
-            "autoscaler_keda_value", "The metric as last answered.", labels=labels
+            "autoscaler_keda_value", "Last answer; absent while unknown.", labels=labels
         )
         active = GaugeMetricFamily(
             "autoscaler_keda_active", "1 when last answered active.", labels=labels
@@ -131,10 +131,10 @@ class Objects(Collector):
             "autoscaler_keda_known", "0 when the last call ended in an error.", labels=labels
         )
         age = GaugeMetricFamily(
-            "autoscaler_keda_value_age_seconds", "Age of what was answered.", labels=labels
+            "autoscaler_keda_value_age_seconds", "Age of what was last answered.", labels=labels
         )
         asked = GaugeMetricFamily(
-            "autoscaler_keda_last_call_timestamp_seconds", "When it last asked.", labels=labels
+            "autoscaler_keda_last_call_timestamp_seconds", "When it last called.", labels=labels
         )
         for key, state in list(self._states.items()):
             known.add_metric(key, float(state.known))

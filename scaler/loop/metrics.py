@@ -1,4 +1,4 @@
-"""What the scaler tells Prometheus of itself."""
+"""The scaler's metrics. docs/metrics.md is made from them."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ class ScalerMetrics:
             return Gauge(name, text, labels, registry=registry)
 
         self._target = gauge("autoscaler_target_replicas", "Workers wanted, as decided.")
-        self._low = gauge("autoscaler_target_min_replicas", "The lower bound in force.")
-        self._high = gauge("autoscaler_target_max_replicas", "The upper bound in force.")
+        self._low = gauge("autoscaler_target_min_replicas", "The minimum in force.")
+        self._high = gauge("autoscaler_target_max_replicas", "The maximum in force.")
         self._fleet = gauge(
-            "autoscaler_replicas", "Workers as the orchestrator counts them.", ("target", "state")
+            "autoscaler_replicas",
+            f"Workers by the orchestrator: {', '.join(_FLEET)}; unhealthy ones are also running.",
+            ("target", "state"),
         )
         self._obstacle = gauge(
             "autoscaler_fleet_obstacle",
-            "1 while that keeps workers that were asked for from running.",
+            f"1 while that keeps workers that were asked for from running: {', '.join(Obstacle)}.",
             ("target", "kind"),
         )
         self._pool = gauge(
@@ -47,11 +49,11 @@ class ScalerMetrics:
         )
         self._proposal = gauge(
             "autoscaler_proposal_replicas",
-            "Numbers on the way to the decision.",
+            "Numbers on the way to the decision, such as raw and stabilised.",
             ("target", "proposal"),
         )
         self._known = gauge(
-            "autoscaler_signal_known", "1 where the signal is known.", ("target", "signal")
+            "autoscaler_signal_known", "1 while the signal is known.", ("target", "signal")
         )
         self._age = gauge(
             "autoscaler_signal_age_seconds", "Age of the signal's sample.", ("target", "signal")
@@ -76,10 +78,10 @@ class ScalerMetrics:
             "1 while the newest configuration is in force, 0 while it is refused.",
             (),
         )
-        self._cycle_s = gauge("autoscaler_cycle_duration_seconds", "How long that took.", ())
+        self._cycle_s = gauge("autoscaler_cycle_duration_seconds", "Time that a cycle took.", ())
         self._decisions = Counter(
             "autoscaler_decisions",
-            "Decisions by what they do.",
+            f"Decisions by what they do: {', '.join(Action)}.",
             ("target", "action"),
             registry=registry,
         )
@@ -91,7 +93,7 @@ class ScalerMetrics:
         )
         self._drains = Counter(
             "autoscaler_drain_requests",
-            "Drain requests by what became of them.",
+            "Drain requests by what became of them: granted, withdrawn.",
             ("target", "result"),
             registry=registry,
         )

@@ -49,7 +49,8 @@ def questions(target: Target) -> list[Question]:
         return Question(signal, f"max({selector})", selector, SLOW_S)
 
     # The higher of the two windows: quick to see a rise, slow to believe a fall.
-    rate5, rate10 = (f"queue:job_arrivals:rate{w}{{{where}}}" for w in ("5m", "10m"))
+    rate5 = f"queue:job_arrivals:rate5m{{{where}}}"
+    rate10 = f"queue:job_arrivals:rate10m{{{where}}}"
     higher = f'max({rate5} or label_replace({rate10}, "window", "10m", "", ""))'
     depth = f"rabbitmq_queue_messages_ready{{{where},vhost={quoted(target.vhost)}}}"
     return [
