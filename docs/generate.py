@@ -73,12 +73,14 @@ def _operator_rules() -> str:
 
 
 def _grpc_modules() -> dict[Path, str]:
+    """The messages, and for tests a client; the server takes its calls from the descriptor."""
     with tempfile.TemporaryDirectory() as folder:
         outputs = [f"--{kind}_out={folder}" for kind in ("python", "pyi", "grpc_python")]
         command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs]
         subprocess.run([*command, "protos/externalscaler.proto"], check=True, cwd=ROOT)
-        made = Path(folder).glob("protos/*")
-        return {ROOT / "protos" / path.name: path.read_text() for path in sorted(made)}
+        made = sorted(Path(folder).glob("protos/*"))
+        homes = {path: "tests/support" if "_grpc" in path.stem else "protos" for path in made}
+        return {ROOT / home / path.name: path.read_text() for path, home in homes.items()}
 
 
 if __name__ == "__main__":

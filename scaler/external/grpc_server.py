@@ -15,11 +15,9 @@ from prometheus_client import CollectorRegistry
 
 from common.errors import ConfigError
 from common.logs import get
-from protos import externalscaler_pb2 as pb
-from protos.externalscaler_pb2_grpc import add_ExternalScalerServicer_to_server
 from scaler.external.access_log import AccessLog
 from scaler.external.decisions import Decisions
-from scaler.external.grpc_service import Service
+from scaler.external.grpc_service import NAME, Service, handlers
 from scaler.external.instant_queries import InstantQueries
 from scaler.external.interceptor import CallInterceptor
 from scaler.external.metrics import Objects, ServerMetrics
@@ -29,7 +27,6 @@ from scaler.external.tls import credentials
 from scaler.external.triggers import Triggers
 from scaler.external.upstream import Upstream
 
-SERVICE = pb.DESCRIPTOR.services_by_name["ExternalScaler"].full_name
 _START_TIMEOUT_S = 10.0
 _GRACE_S = 5.0
 _KEEPALIVE_S = 30
@@ -170,12 +167,12 @@ class ExternalScalerServer:
             decision_max_age_s=settings.grpc_decision_max_age_s,
             heartbeat_s=settings.grpc_heartbeat_s,
         )
-        add_ExternalScalerServicer_to_server(service, server)
+        server.add_generic_rpc_handlers((handlers(service),))
         healthy = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-        for name in ("", SERVICE):
+        for name in ("", NAME):
             await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
-        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (NAME, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, server)
         self.port = self._bind(server)
         await server.start()

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
-from typing_extensions import override
+from google.protobuf.message_factory import GetMessageClass
 
 from common.errors import InvalidInputError, shorten
 from protos import externalscaler_pb2 as pb
-from protos import externalscaler_pb2_grpc
 from scaler.external.access_log import AccessLog
 from scaler.external.answers import Answer, of_queries, of_target
 from scaler.external.decisions import Decisions
@@ -37,11 +36,13 @@ _CODES = {
 _KNOWN_ERRORS = (InvalidInputError, CallError)
 # A status travels in a header of limited size, each byte of it as up to three.
 _LONGEST_STATUS = 400
+_DESCRIPTOR = pb.DESCRIPTOR.services_by_name["ExternalScaler"]
+NAME: str = _DESCRIPTOR.full_name
 _Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
 
-class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
-    """Answers KEDA. Lives in one event loop."""
+class Service:
+    """Answers KEDA, each method under the name of its call. Lives in one event loop."""
 
     def __init__(
         self,
@@ -64,7 +65,6 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         self._decision_max_age_s = decision_max_age_s
         self._heartbeat_s = heartbeat_s
 
-    @override
     async def IsActive(self, request: pb.ScaledObjectRef, context: _Context) -> pb.IsActiveResponse:
         """Whether there is work."""
         metric = ""
@@ -77,7 +77,6 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         self._access_log.active("IsActive", request, metric, answer)
         return pb.IsActiveResponse(result=answer.active)
 
-    @override
     async def GetMetricSpec(
         self, request: pb.ScaledObjectRef, context: _Context
     ) -> pb.GetMetricSpecResponse:
@@ -89,7 +88,6 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         self._access_log.spec("GetMetricSpec", request, trigger.name, trigger.target_size)
         return _spec(trigger)
 
-    @override
     async def GetMetrics(
         self, request: pb.GetMetricsRequest, context: _Context
     ) -> pb.GetMetricsResponse:
@@ -110,7 +108,6 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         )
         return pb.GetMetricsResponse(metricValues=[value])
 
-    @override
     async def StreamIsActive(
         self, request: pb.ScaledObjectRef, context: _Context
     ) -> AsyncIterator[pb.IsActiveResponse]:
@@ -137,7 +134,6 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         except _KNOWN_ERRORS as error:
             await self._refuse(method, request, metric, error, context)
 
-    @override
     async def StreamMetricSpec(
         self, request: pb.ScaledObjectRef, context: _Context
     ) -> AsyncIterator[pb.GetMetricSpecResponse]:
@@ -184,6 +180,21 @@ class Service(externalscaler_pb2_grpc.ExternalScalerServicer):
         reason = str(error)[:_LONGEST_STATUS]
         self._access_log.refused(method, ref, metric, code, reason)
         await context.abort(code, reason)
+
+
+def handlers(service: Service) -> grpc.GenericRpcHandler:
+    """The calls of the contract, as its descriptor has them, answered by `service`."""
+    found: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+    for method in _DESCRIPTOR.methods:
+        make = grpc.unary_unary_rpc_method_handler
+        if method.server_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+        found[method.name] = make(
+            getattr(service, method.name),
+            request_deserializer=GetMessageClass(method.input_type).FromString,
+            response_serializer=GetMessageClass(method.output_type).SerializeToString,
+        )
+    return grpc.method_handlers_generic_handler(NAME, found)
 
 
 def _check_metric(trigger: Trigger, asked: str) -> None:

@@ -30,7 +30,7 @@ import psutil
 
 from demo.stack import Stack
 from protos import externalscaler_pb2 as pb
-from protos import externalscaler_pb2_grpc
+from tests.support import externalscaler_pb2_grpc
 
 CLIENTS = 500
 AGE_S = 30.0

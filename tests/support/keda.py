@@ -18,10 +18,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from protos import externalscaler_pb2 as pb
-from protos import externalscaler_pb2_grpc
 from scaler.external.decisions import DecidedTarget
 from scaler.external.grpc_server import ExternalScalerServer
 from scaler.external.settings import ExternalScalerSettings
+from tests.support import externalscaler_pb2_grpc
 
 TARGET = "video-creator"
 TICK_S = 0.2

@@ -10,8 +10,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from protos import externalscaler_pb2 as pb
-from protos import externalscaler_pb2_grpc
 from scaler.external.metadata import Trigger
+from tests.support import externalscaler_pb2_grpc
 from tests.support.keda import FakePrometheus, Serving
 
 KEYS = [info.alias or name for name, info in Trigger.model_fields.items()]

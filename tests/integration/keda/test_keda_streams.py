@@ -11,7 +11,7 @@ from functools import partial
 import grpc
 
 from protos import externalscaler_pb2 as pb
-from protos import externalscaler_pb2_grpc
+from tests.support import externalscaler_pb2_grpc
 from tests.support.keda import TARGET, FakePrometheus, Keda, ref, serving
 from tests.support.waiting import until
 
