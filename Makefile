@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: constraints help setup setup-demo setup-test demo test lint layout format proto rules clean
+.PHONY: constraints help setup setup-demo setup-test demo test lint layout probe format proto rules clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ lint: setup-test ## Format, types, layers, rooms, names, prose, rules, routes, p
 
 layout: setup ## The rooms of scaler/, their floors and the arrows between them
 	@$(BIN)/python -m tests.house.layout
+
+probe: setup-test ## Take out one thing after the other: does a test fail for each? Minutes
+	@$(BIN)/python -m tests.probe $(ARGS)
 
 format: setup ## Put the code in its format
 	@$(BIN)/ruff format .

@@ -1,0 +1,163 @@
+"""What can be added, and how each is taken out again: found in the code, nothing listed by hand.
+
+A further place is one function that gives its probes, and its line in `PLACES`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+import promql_parser
+
+from exporter.thresholds import THRESHOLDS
+from grafana.build import DASHBOARDS
+from scaler.policy.target import Knobs
+from tests.house.source import ROOT, Source, first_party
+from tests.probe.edits import replaced, without_item, without_statement
+from tests.probe.engine import Probe
+
+_DEFINES_METRIC = re.compile(r"(Metric|[Gg]auge|[Cc]ounter|[Hh]istogram|Summary|Info)(Metric\w*)?")
+_NAME = re.compile(r"[a-z]+(_[a-z]+)+")
+
+
+def metrics() -> Iterator[Probe]:
+    """The line that defines each metric, wherever it stands."""
+    for source in first_party():
+        for statement in ast.walk(source.tree):
+            if not isinstance(statement, ast.Assign | ast.Expr | ast.Return):
+                continue
+            for name in _metrics_of(statement):
+                yield Probe(
+                    "metric",
+                    name,
+                    source.path,
+                    partial(without_statement, node=statement),
+                    _TESTS_OF_METRICS[source.path.partition("/")[0]],
+                )
+
+
+_TESTS_OF_METRICS = {
+    "exporter": ("tests/unit/exporter",),
+    "scaler": ("tests/unit/scaler/test_scaler_controller.py", "tests/unit/web"),
+    "worker": ("tests/unit/worker",),
+}
+
+
+def _metrics_of(statement: ast.stmt) -> Iterator[str]:
+    for node in ast.walk(statement):
+        match node:
+            case ast.Call(
+                func=ast.Name(id=kind) | ast.Attribute(attr=kind),
+                args=[ast.Constant(value=str(name)), *_],
+            ) if _DEFINES_METRIC.fullmatch(kind) and _NAME.fullmatch(name):
+                yield name
+
+
+def alerts() -> Iterator[Probe]:
+    """The default of each threshold of an alert, and the threshold itself."""
+    path = "exporter/thresholds.py"
+    tests = ("tests/unit/exporter",)
+    known = {each.alert: each for each in THRESHOLDS}
+    for node in _calls(_source(path), "Threshold"):
+        alert = ast.literal_eval(node.args[0])
+        other = known.pop(alert).default + 1
+        change = partial(replaced, node=node.args[1], new=f"{other:g}")
+        yield Probe("alert default", alert, path, change, tests)
+        yield Probe("alert", alert, path, partial(without_item, node=node), tests)
+    assert not known, known
+
+
+def panels() -> Iterator[Probe]:
+    """Each series that a panel asks for, misspelt by a letter."""
+    asked = {
+        (panel.title, series)
+        for dashboard in DASHBOARDS
+        for panel in dashboard.panels
+        for query in panel.queries
+        for series in _series(query.expr)
+    }
+    found = set()
+    for source in first_party():
+        if not source.path.startswith("grafana/"):
+            continue
+        for node in _calls(source, "Panel"):
+            title = ast.literal_eval(node.args[0])
+            for series in sorted(series for of, series in asked if of == title):
+                for change in _misspelt(source.text, node, series):
+                    found.add((title, series))
+                    yield Probe(
+                        "panel", f"{title}: {series}", source.path, change, ("tests/unit/grafana",)
+                    )
+    assert not asked - found, asked - found
+
+
+def _series(expr: str) -> Iterator[str]:
+    waiting = [promql_parser.parse(expr.replace("$__rate_interval", "1m"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, promql_parser.VectorSelector):
+            yield node.name or ""
+            continue
+        names = ("expr", "lhs", "rhs", "param", "vector_selector", "args")
+        below = [getattr(node, name, None) for name in names]
+        for each in below:
+            waiting += each if isinstance(each, list) else [each] if each is not None else []
+
+
+def _misspelt(text: str, within: ast.Call, series: str) -> Iterator[Callable[[str], str]]:
+    """One change for each place in a call at which the series is named."""
+    lines = text.splitlines(keepends=True)
+    assert within.end_lineno is not None
+    start = sum(map(len, lines[: within.lineno - 1]))
+    end = sum(map(len, lines[: within.end_lineno]))
+    for match in re.finditer(rf"(?<=['\"]){re.escape(series)}(?=['\"{{])", text[start:end]):
+        at = start + match.end()
+        yield partial(_doubled, at=at)
+
+
+def _doubled(text: str, at: int) -> str:
+    """`text` with the letter before a place twice."""
+    return f"{text[:at]}{text[at - 1]}{text[at:]}"
+
+
+def knobs() -> Iterator[Probe]:
+    """The line of each knob."""
+    path = "scaler/policy/target.py"
+    names = set(Knobs.model_fields)
+    tests = ("tests/unit/scaler/test_policy_config.py", "tests/unit/scaler/test_policy_decide.py")
+    for node in _class(_source(path), "Knobs").body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.remove(node.target.id)
+            change = partial(without_statement, node=node)
+            yield Probe("knob", node.target.id, path, change, tests)
+    assert not names, names
+
+
+PLACES: Mapping[str, Callable[[], Iterator[Probe]]] = {
+    "knobs": knobs,
+    "metrics": metrics,
+    "alerts": alerts,
+    "panels": panels,
+}
+
+
+def _source(path: str) -> Source:
+    return Source(path, (ROOT / path).read_text())
+
+
+def _calls(source: Source, name: str) -> Iterator[ast.Call]:
+    """The calls of that name with arguments, in the order in which they stand."""
+    found = (
+        node
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name and node.args
+    )
+    yield from sorted(found, key=lambda node: node.lineno)
+
+
+def _class(source: Source, name: str) -> ast.ClassDef:
+    (found,) = (n for n in source.tree.body if isinstance(n, ast.ClassDef) and n.name == name)
+    return found
