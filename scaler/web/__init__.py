@@ -1,4 +1,4 @@
 """The scaler's HTTP surface: metrics, health, the API, and the status page.
 
-Imports loop, orchestrators, policy, prometheus.
+Imports loop, policy, prometheus.
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -61,12 +61,12 @@ class Comparison(NamedTuple):
 
 def check(sources: Sequence[Source]) -> Iterator[Finding]:
     """Every comparison of prose that has no reason in ALLOWED; and reasons without one."""
-    constants = _constants(sources)
+    constants = {source.module: _constants(source) for source in sources}
     used: set[tuple[str, str]] = set()
     for source in sources:
         if source.path == WRITES_SENTENCES:
             continue
-        for line, what in sorted(set(comparisons(source.tree, constants))):
+        for line, what in sorted(set(comparisons(source, constants))):
             used.add((source.path, what))
             if (source.path, what) not in ALLOWED:
                 message = (
@@ -79,19 +79,33 @@ def check(sources: Sequence[Source]) -> Iterator[Finding]:
         yield Finding("tests/house/prose.py", 1, message)
 
 
-def _constants(sources: Iterable[Source]) -> Constants:
-    """What the constants of all modules are, by name."""
+def _constants(source: Source) -> Constants:
+    """What the constants of a module are, by name."""
     found: dict[str, ast.expr] = {}
-    for source in sources:
-        for node in source.tree.body:
-            match node:
-                case ast.Assign(targets=[target], value=value):
-                    pairs = _pairs(target, value)
-                case ast.AnnAssign(target=target, value=ast.expr() as value):
-                    pairs = _pairs(target, value)
-                case _:
-                    continue
-            found |= {name: each for name, each in pairs if name.isupper()}
+    for node in source.tree.body:
+        match node:
+            case ast.Assign(targets=[target], value=value):
+                pairs = _pairs(target, value)
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                pairs = _pairs(target, value)
+            case _:
+                continue
+        found |= {name: each for name, each in pairs if name.isupper()}
+    return found
+
+
+def _imported(source: Source, constants: Mapping[str, Constants]) -> Constants:
+    """The constants of other modules that a module has, by what they are called there."""
+    found: dict[str, ast.expr] = {}
+    for node in ast.walk(source.tree):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        for each in node.names:
+            called, theirs = each.asname or each.name, constants.get(node.module or "", {})
+            if each.name in theirs:
+                found[called] = theirs[each.name]
+            for name, value in constants.get(f"{node.module}.{each.name}", {}).items():
+                found[f"{called}.{name}"] = value
     return found
 
 
@@ -105,9 +119,10 @@ def _pairs(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
                 yield from _pairs(one, given)
 
 
-def comparisons(tree: ast.AST, constants: Constants | None = None) -> Iterator[Comparison]:
-    """The comparisons of prose in a syntax tree."""
-    return _Reader(constants or {}).below(tree, {})
+def comparisons(source: Source, constants: Mapping[str, Constants]) -> Iterator[Comparison]:
+    """The comparisons of prose in a module; `constants` are those of all, by module."""
+    visible = {**_imported(source, constants), **constants.get(source.module, {})}
+    return _Reader(visible).below(source.tree, {})
 
 
 class _Reader:
@@ -185,11 +200,10 @@ class _Reader:
                     yield from self._literals(key)
             case ast.Call(func=ast.Name(id="frozenset" | "set" | "tuple"), args=[part]):
                 yield from self._literals(part)
-            case ast.Name(id=name) | ast.Attribute(value=ast.Name(), attr=name):
-                # An enum's member is an attribute of a class, which begins with a capital.
-                of_class = isinstance(node, ast.Attribute) and ast.unparse(node)[0].isupper()
-                if name in self._constants and not of_class:
-                    yield from self._literals(self._constants[name])
+            case ast.Name() | ast.Attribute():
+                constant = self._constants.get(ast.unparse(node))
+                if constant is not None:
+                    yield from self._literals(constant)
 
 
 def _values(pattern: ast.pattern) -> Iterator[ast.expr]:

@@ -38,6 +38,11 @@ class Source:
         return ast.parse(self.text, self.path)
 
     @property
+    def module(self) -> str:
+        """Its dotted name."""
+        return self.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    @property
     def stem(self) -> str:
         """The module's base name."""
         return Path(self.path).stem

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 
 import promql_parser
 
 from exporter.thresholds import THRESHOLDS
 from grafana.build import DASHBOARDS
+from scaler.policy.limits import Limit
+from scaler.policy.memory import Survival, marks
 from scaler.policy.target import Knobs
 from tests.house.source import ROOT, Source, first_party
 from tests.probe.edits import replaced, without_item, without_statement
@@ -21,6 +24,87 @@ from tests.probe.engine import Probe
 
 _DEFINES_METRIC = re.compile(r"(Metric|[Gg]auge|[Cc]ounter|[Hh]istogram|Summary|Info)(Metric\w*)?")
 _NAME = re.compile(r"[a-z]+(_[a-z]+)+")
+
+
+def limits() -> Iterator[Probe]:
+    """What each limit says of itself: its word, its sentence, what the page makes of it, …"""
+    path = "scaler/policy/limits.py"
+    tests = ("tests/unit/scaler/test_policy_limits.py",)
+    names = [each.name for each in fields(type(next(iter(Limit)).value))]
+    known = {limit.name for limit in Limit}
+    for name, call in _members(_source(path), "Limit"):
+        known.remove(name)
+        given = dict(zip(names, call.args, strict=False))
+        given |= {keyword.arg or "": keyword.value for keyword in call.keywords}
+        for attribute, value in given.items():
+            change = partial(replaced, node=value, new=_otherwise(value))
+            yield Probe("limit", f"{name}: {attribute}", path, change, tests)
+    assert not known, known
+
+
+def _members(source: Source, enum: str) -> Iterator[tuple[str, ast.Call]]:
+    for statement in _class(source, enum).body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call() as call):
+                yield name, call
+
+
+def _otherwise(value: ast.expr) -> str:
+    """Another value of the same kind: nothing for a text, the other truth value."""
+    match value:
+        case ast.Constant(value=bool(given)):
+            return str(not given)
+        case ast.Constant(value=str()) | ast.JoinedStr():
+            return '""'
+    return "None"
+
+
+def memory() -> Iterator[Probe]:
+    """Each field of the memory, from what is kept and from what is rebuilt, and its mark."""
+    path, tests = "scaler/policy/memory.py", ("tests/unit/scaler/test_policy_memory.py",)
+    for name, mark in marks().items():
+        forgotten = f"replace({{}}, {name}=Memory().{name})"
+        kept = _FORGETS_WHEN_KEPT.format(forgotten.format("self"))
+        yield Probe("memory, kept", name, path, partial(_with, more=kept), tests)
+        if mark.of is not Survival.KEPT:
+            rebuilt = _FORGETS_WHEN_REBUILT.format(forgotten.format("_whole(*args, **kwargs)"))
+            change = partial(_with, more=rebuilt)
+            yield Probe("memory, rebuilt", name, "scaler/policy/remember.py", change, tests)
+    yield from _marks(_source(path), tests)
+
+
+_FORGETS_WHEN_KEPT = """
+_whole = Memory.to_json
+Memory.to_json = lambda self: _whole({})
+"""
+_FORGETS_WHEN_REBUILT = """
+_whole = rebuild
+def rebuild(*args, **kwargs):
+    return {}
+"""
+
+
+def _with(text: str, more: str) -> str:
+    return text + more
+
+
+def _marks(source: Source, tests: Sequence[str]) -> Iterator[Probe]:
+    """What the mark of each field says: how it is had again, how far back, how it is read."""
+    for field in _class(source, "Memory").body:
+        if not isinstance(field, ast.AnnAssign):
+            continue
+        name = ast.unparse(field.target)
+        for call in _calls(field.annotation, "Remembered"):
+            given: list[ast.expr | ast.keyword] = [*call.args, *call.keywords]
+            of, *others = given
+            kept = ast.unparse(of) == "Survival.KEPT"
+            change = partial(replaced, node=of, new=f"Survival.{'SEEN' if kept else 'KEPT'}")
+            yield Probe("memory, mark", f"{name}: {ast.unparse(of)}", source.path, change, tests)
+            for each in others:
+                change = partial(without_item, node=each)
+                yield Probe(
+                    "memory, mark", f"{name}: {ast.unparse(each)}", source.path, change, tests
+                )
 
 
 def metrics() -> Iterator[Probe]:
@@ -61,7 +145,7 @@ def alerts() -> Iterator[Probe]:
     path = "exporter/thresholds.py"
     tests = ("tests/unit/exporter",)
     known = {each.alert: each for each in THRESHOLDS}
-    for node in _calls(_source(path), "Threshold"):
+    for node in _calls(_source(path).tree, "Threshold"):
         alert = ast.literal_eval(node.args[0])
         other = known.pop(alert).default + 1
         change = partial(replaced, node=node.args[1], new=f"{other:g}")
@@ -83,7 +167,7 @@ def panels() -> Iterator[Probe]:
     for source in first_party():
         if not source.path.startswith("grafana/"):
             continue
-        for node in _calls(source, "Panel"):
+        for node in _calls(source.tree, "Panel"):
             title = ast.literal_eval(node.args[0])
             for series in sorted(series for of, series in asked if of == title):
                 for change in _misspelt(source.text, node, series):
@@ -137,6 +221,8 @@ def knobs() -> Iterator[Probe]:
 
 
 PLACES: Mapping[str, Callable[[], Iterator[Probe]]] = {
+    "limits": limits,
+    "memory": memory,
     "knobs": knobs,
     "metrics": metrics,
     "alerts": alerts,
@@ -148,14 +234,14 @@ def _source(path: str) -> Source:
     return Source(path, (ROOT / path).read_text())
 
 
-def _calls(source: Source, name: str) -> Iterator[ast.Call]:
+def _calls(within: ast.AST, name: str) -> list[ast.Call]:
     """The calls of that name with arguments, in the order in which they stand."""
     found = (
         node
-        for node in ast.walk(source.tree)
+        for node in ast.walk(within)
         if isinstance(node, ast.Call) and ast.unparse(node.func) == name and node.args
     )
-    yield from sorted(found, key=lambda node: node.lineno)
+    return sorted(found, key=lambda node: node.lineno)
 
 
 def _class(source: Source, name: str) -> ast.ClassDef:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import ast
-
 import pytest
 
 from tests.house import prose
 from tests.house.source import Source
 
-CONSTANTS = 'HOLD, UP = "hold", "up"\n_LIMITS: dict = {"cooldown": "too soon"}\nMOST = 14\n'
+IMPORTS = "from policy import decisions\nfrom policy.decisions import HOLD as STAY\n"
+CONSTANTS = 'HOLD, UP = "hold", "up"\nMOST = 14\n'
+OWN = '_LIMITS: dict = {"cooldown": "too soon"}\n_COLOURS = {State.BUSY: "red"}\n'
 
 
 def words(code: str) -> set[str]:
-    constants = prose._constants([Source("other.py", CONSTANTS)])
-    return {each.what for each in prose.comparisons(ast.parse(code), constants)}
+    sources = [
+        Source("policy/decisions.py", CONSTANTS),
+        Source("web/colours.py", '_COLOURS = {"busy": "red"}\n'),
+        Source("web/page.py", f"{IMPORTS}{OWN}{code}"),
+    ]
+    constants = {source.module: prose._constants(source) for source in sources}
+    return {each.what for each in prose.comparisons(sources[-1], constants)}
 
 
 @pytest.mark.parametrize(
@@ -26,7 +31,7 @@ def words(code: str) -> set[str]:
         ('event.get("reason") == "none"', "reason"),
         ('bound in ("pause", "unknown")', "bound"),
         ('bound not in frozenset({"pause"})', "bound"),
-        ("decision.action == HOLD", "action"),
+        ("decision.action == STAY", "action"),
         ("decision.action is decision.action == decisions.HOLD", "action"),
         ("bound in _LIMITS", "bound"),
         ("_LIMITS[decision.bound]", "bound"),
@@ -64,7 +69,9 @@ def test_a_comparison_of_prose_is_found(code: str, word: str) -> None:
         "bound in (Bound.PAUSE, Bound.UNKNOWN)",
         "state in states",
         'bound == ""',
-        "limit == MOST",
+        "limit == decisions.MOST",
+        "decision.action == HOLD",
+        "_COLOURS[worker.state]",
         "limit < 3",
         'kind == "vector"',
         'header.partition(" ")',
