@@ -70,7 +70,7 @@ def memory() -> Iterator[Probe]:
             rebuilt = _FORGETS_WHEN_REBUILT.format(forgotten.format("_whole(*args, **kwargs)"))
             change = partial(_with, more=rebuilt)
             yield Probe("memory, rebuilt", name, "scaler/policy/remember.py", change, tests)
-    yield from _marks(_source(path), tests)
+    yield from _marks(path, tests)
 
 
 _FORGETS_WHEN_KEPT = """
@@ -88,23 +88,19 @@ def _with(text: str, more: str) -> str:
     return text + more
 
 
-def _marks(source: Source, tests: Sequence[str]) -> Iterator[Probe]:
+def _marks(path: str, tests: Sequence[str]) -> Iterator[Probe]:
     """What the mark of each field says: how it is had again, how far back, how it is read."""
-    for field in _class(source, "Memory").body:
-        if not isinstance(field, ast.AnnAssign):
-            continue
+    for field in _fields(path, "Memory"):
         name = ast.unparse(field.target)
         for call in _calls(field.annotation, "Remembered"):
             given: list[ast.expr | ast.keyword] = [*call.args, *call.keywords]
             of, *others = given
             kept = ast.unparse(of) == "Survival.KEPT"
             change = partial(replaced, node=of, new=f"Survival.{'SEEN' if kept else 'KEPT'}")
-            yield Probe("memory, mark", f"{name}: {ast.unparse(of)}", source.path, change, tests)
+            yield Probe("memory, mark", f"{name}: {ast.unparse(of)}", path, change, tests)
             for each in others:
                 change = partial(without_item, node=each)
-                yield Probe(
-                    "memory, mark", f"{name}: {ast.unparse(each)}", source.path, change, tests
-                )
+                yield Probe("memory, mark", f"{name}: {ast.unparse(each)}", path, change, tests)
 
 
 def metrics() -> Iterator[Probe]:
@@ -208,16 +204,31 @@ def _doubled(text: str, at: int) -> str:
 
 
 def knobs() -> Iterator[Probe]:
-    """The line of each knob."""
+    """The line of each knob, what it does, and what its mark says."""
     path = "scaler/policy/target.py"
     names = set(Knobs.model_fields)
     tests = ("tests/unit/scaler/test_policy_config.py", "tests/unit/scaler/test_policy_decide.py")
-    for node in _class(_source(path), "Knobs").body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.remove(node.target.id)
-            change = partial(without_statement, node=node)
-            yield Probe("knob", node.target.id, path, change, tests)
+    for field in _fields(path, "Knobs"):
+        name = ast.unparse(field.target)
+        names.remove(name)
+        yield Probe("knob", name, path, partial(without_statement, node=field), tests)
+        ignored = _IGNORES_KNOB.format(name=name)
+        yield Probe("knob, without effect", name, path, partial(_with, more=ignored), tests)
+        for call in _calls(field.annotation, "Knob"):
+            for each in call.keywords:
+                # How far a test draws a value is a test's matter.
+                if each.arg != "usual":
+                    change = partial(without_item, node=each)
+                    yield Probe("knob, mark", f"{name}: {ast.unparse(each)}", path, change, tests)
     assert not names, names
+
+
+_IGNORES_KNOB = """
+_given = Knobs.__getattribute__
+Knobs.__getattribute__ = lambda self, name: (
+    Knobs.model_fields[name].get_default() if name == "{name}" else _given(self, name)
+)
+"""
 
 
 PLACES: Mapping[str, Callable[[], Iterator[Probe]]] = {
@@ -235,11 +246,11 @@ def _source(path: str) -> Source:
 
 
 def _calls(within: ast.AST, name: str) -> list[ast.Call]:
-    """The calls of that name with arguments, in the order in which they stand."""
+    """The calls of that name, in the order in which they stand."""
     found = (
         node
         for node in ast.walk(within)
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == name and node.args
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == name
     )
     return sorted(found, key=lambda node: node.lineno)
 
@@ -247,3 +258,9 @@ def _calls(within: ast.AST, name: str) -> list[ast.Call]:
 def _class(source: Source, name: str) -> ast.ClassDef:
     (found,) = (n for n in source.tree.body if isinstance(n, ast.ClassDef) and n.name == name)
     return found
+
+
+def _fields(path: str, name: str) -> Iterator[ast.AnnAssign]:
+    for statement in _class(_source(path), name).body:
+        if isinstance(statement, ast.AnnAssign):
+            yield statement
