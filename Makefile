@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: constraints help setup setup-demo setup-test demo test lint format generate clean
+.PHONY: constraints help setup setup-demo setup-test demo test lint layout probe format generate clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -32,12 +32,19 @@ demo: setup-demo ## The whole loop on real parts: a burst, the fleet grows, vide
 test: setup-test ## Everything: unit, integration, e2e, and a real Swarm on a private engine
 	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-lint: setup-test ## Format, types, layers, rules, routes, proto, generated files
+lint: setup-test ## Format, types, layers, rooms, names, prose, rules, routes, proto, generated files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.house
 	@$(BIN)/python -m tests.lint_config
+
+layout: setup ## The rooms of scaler/, their floors and the arrows between them
+	@$(BIN)/python -m tests.house.layout
+
+probe: setup-test ## Take out one thing after the other: does a test fail for each? Minutes
+	@$(BIN)/python -m tests.probe $(ARGS)
 
 format: setup ## Put the code in its format
 	@$(BIN)/ruff format .

@@ -12,6 +12,7 @@ import typer
 
 from common.errors import ConfigError
 from scaler.commands.output import JsonOption, print_json, print_table
+from scaler.policy.orders import OrderKind
 
 if TYPE_CHECKING:
     from scaler.commands.api_client import Client
@@ -204,5 +205,5 @@ def _sentence(decision: dict[str, Any]) -> str:
 
 
 def _said(order: dict[str, Any]) -> str:
-    end = "" if order["order"] == "resume" else _until(order)
+    end = "" if order["order"] == OrderKind.RESUME else _until(order)
     return f"{order['reason']}{end} ({order['by']})"

@@ -1,1 +1,4 @@
-"""What the scaler is told: read, checked, shown with its origin, taken in when it changes."""
+"""What the scaler is told: read, checked, shown with its origin, and read anew when it changes.
+
+Imports loop, orchestrators, policy, web.
+"""

@@ -1,1 +1,4 @@
-"""The running scaler: observe, decide, apply, record, and what survives a restart."""
+"""The running scaler: observe, decide, apply, record, and what survives a restart.
+
+Imports orchestrators, policy, prometheus.
+"""

@@ -1,1 +1,4 @@
-"""How many workers, and why. Pure: no clock, no I/O; imported by all, importing none."""
+"""How many workers, and why. Pure: no clock, no I/O; the ground floor, which all others import.
+
+Imports no other room.
+"""

@@ -1,1 +1,4 @@
-"""What Prometheus answers, as signals that are known, or unknown with a reason."""
+"""What Prometheus answers, as signals that are known, or unknown with a reason.
+
+Imports policy.
+"""

@@ -1,1 +1,4 @@
-"""Replays job traces through the scaler's own policy, beside the peers, and scores them."""
+"""Replays job traces through the scaler's own policy, beside the peers, and scores them.
+
+Imports policy, prometheus.
+"""

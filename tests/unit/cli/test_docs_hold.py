@@ -22,6 +22,9 @@ PAGES = sorted(
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 VARIABLE = re.compile(r"\b[A-Z]{2,}(?:_[A-Z0-9]+)+\b")
+# From the top of the repository; a word alone is none.
+_TOPS = "|".join(sorted(path.parent.name for path in ROOT.glob("[!.]*/*")))
+PATH = re.compile(rf"(?<![\w/.:$~-])((?:{_TOPS})/[\w./*-]*[\w/*])")
 # What only a shell or a tool has, or what stands for any name.
 NOT_OURS = {"AWS_ENDPOINT_URL", "JOB_ID", *(code.name for code in grpc.StatusCode)}
 
@@ -117,6 +120,22 @@ def test_every_variable_exists(page: Path) -> None:
         for variable in VARIABLE.findall(line):
             name = variable.removesuffix("_FILE")
             assert name in sources or variable in NOT_OURS, f"{variable} in {page.name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_path_exists(page: Path) -> None:
+    for line in lines_of_code(page):
+        for path in () if line.startswith("kubectl") else PATH.findall(line):
+            assert list(ROOT.glob(path.replace("NAME", "*"))), f"{path} in {page.name}"
+
+
+def test_every_name_on_the_way_through_the_code_exists() -> None:
+    tops = ("scaler", "common")
+    sources = "\n".join(p.read_text() for top in tops for p in ROOT.glob(f"{top}/**/*.py"))
+    names = set(re.findall(r"`([A-Za-z_]+)(?:\(\))?`", (ROOT / "docs/architecture.md").read_text()))
+    assert len(names) > 10
+    for name in names:
+        assert re.search(rf"\b{name}\b", sources), name
 
 
 def test_a_begun_fence_is_ended() -> None:
