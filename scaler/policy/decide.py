@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from scaler.policy import explain
 from scaler.policy.alternative_rules import raw_wants, thresholds_want
-from scaler.policy.decision import Action, Decision, Proposal
+from scaler.policy.decision import Action, Decision, ProposalKind
 from scaler.policy.limits import Limit
 from scaler.policy.memory import Memory, order_at
 from scaler.policy.observation import Fleet, Known, Observation
@@ -30,7 +30,7 @@ from scaler.policy.schedule import Bounds
 from scaler.policy.target import Fallback, Rule, Target
 from scaler.policy.trailing_maxima import peak
 
-Proposals = tuple[tuple[Proposal, float], ...]
+Proposals = tuple[tuple[ProposalKind, float], ...]
 
 
 class _Case(NamedTuple):
@@ -106,21 +106,21 @@ def _wanted(case: _Case, fleet: Fleet) -> tuple[int, Proposals]:
     observation, memory, target, high = case.observation, case.memory, case.target, case.bounds.high
     if target.policy is Rule.PLAN:
         number = thresholds_want(observation, fleet.running, high)
-        return number, ((Proposal.THRESHOLDS, number),)
+        return number, ((ProposalKind.THRESHOLDS, number),)
     if target.policy is Rule.RAW:
         number = raw_wants(observation, target.per_worker)
-        return number, ((Proposal.QUERY, number),)
+        return number, ((ProposalKind.QUERY, number),)
     wanted = memory.wanted[0][1]
-    proposals: Proposals = ((Proposal.NOW, memory.wanted[-1][1]), (Proposal.LATELY, wanted))
+    proposals: Proposals = ((ProposalKind.NOW, memory.wanted[-1][1]), (ProposalKind.LATELY, wanted))
     kept = min(memory.capped_high, high)
     if memory.capped_until is not None and case.now <= memory.capped_until and wanted < kept:
         wanted = kept
-        proposals = (*proposals, (Proposal.KEPT, kept))
+        proposals = (*proposals, (ProposalKind.KEPT, kept))
     outlook = memory.outlook
     if target.forecast and outlook is not None and outlook.trusted:
         floor = int(outlook.expected or 0.0)
         wanted = max(wanted, floor)
-        proposals = (*proposals, (Proposal.FORECAST, floor))
+        proposals = (*proposals, (ProposalKind.FORECAST, floor))
     return ceil(wanted), proposals
 
 

@@ -22,7 +22,7 @@ class Action(StrEnum):
     NONE = "none"
 
 
-class Proposal(StrEnum):
+class ProposalKind(StrEnum):
     """Numbers on the way to the result."""
 
     NOW = "wanted now"
@@ -45,7 +45,7 @@ class Decision:
     """Workers wanted in all: running, with those that are starting."""
     action: Action
     proposals: tuple[tuple[str, float], ...]
-    """Numbers by their `Proposal`, in the order in which they came."""
+    """Numbers by their `ProposalKind`, in the order in which they came."""
     bounds: Bounds
     """The minimum and maximum that held then."""
     observation: Observation

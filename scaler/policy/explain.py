@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scaler.policy.decision import Action, Applied, Decision, Proposal
+from scaler.policy.decision import Action, Applied, Decision, ProposalKind
 from scaler.policy.observation import Fleet, Known, Signal, Unknown, value_of
 from scaler.policy.orders import Order, OrderKind
 from scaler.policy.target import Target
@@ -176,7 +176,7 @@ def _demand(decision: Decision) -> str:
 
 def _proposed(decision: Decision) -> str:
     numbers = dict(decision.proposals)
-    now, lately = numbers.get(Proposal.NOW), numbers.get(Proposal.LATELY)
+    now, lately = numbers.get(ProposalKind.NOW), numbers.get(ProposalKind.LATELY)
     if now is None or lately is None:
         return "".join(f"; {name} gives {value:g}" for name, value in numbers.items())
     said = f", for which {workers(now)} would do now"
@@ -185,10 +185,10 @@ def _proposed(decision: Decision) -> str:
             f"; lately it was {lately:g}, and an idle worker is kept as long as starting"
             " another would cost"
         )
-    kept = numbers.get(Proposal.KEPT)
+    kept = numbers.get(ProposalKind.KEPT)
     if kept is not None and kept > lately:
         said += f"; {kept:g} stay for a while because the maximum was too low for demand lately"
-    floor = numbers.get(Proposal.FORECAST)
+    floor = numbers.get(ProposalKind.FORECAST)
     if floor is not None and floor >= lately:
         said += f"; the forecast from the same hour of earlier days asks for at least {floor:g}"
     return said

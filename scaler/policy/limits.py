@@ -14,7 +14,7 @@ Level = Literal["good", "busy", "warning", "bad", "paused"]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LimitRow:
     """What the parts that meet a limit need to know of it. Texts are templates over the facts of
     a decision that `explain.facts` names."""
 
@@ -35,7 +35,7 @@ class Row:
 class Limit(Enum):
     """All there are."""
 
-    PAUSE = Row(
+    PAUSE = LimitRow(
         "pause",
         "Scaling is {note}. Nothing is changed until it is resumed or ends by itself.",
         holds=True,
@@ -43,14 +43,14 @@ class Limit(Enum):
         level="paused",
         headline="Paused at {kept}",
     )
-    OVERRIDE = Row(
+    OVERRIDE = LimitRow(
         "override",
         "A person ordered this number ({note}).",
         under_override=True,
         level="paused",
         headline="Overridden to {kept}",
     )
-    UNKNOWN = Row(
+    UNKNOWN = LimitRow(
         "unknown",
         "How many are needed is unknown, as {note}. Unknown is not zero: {kept}.",
         holds=True,
@@ -58,7 +58,7 @@ class Limit(Enum):
         level="bad",
         headline="{unseen} unknown: holding {kept}",
     )
-    ORCHESTRATOR = Row(
+    ORCHESTRATOR = LimitRow(
         "orchestrator",
         "Nothing may be changed now: {note}.",
         holds=True,
@@ -66,36 +66,38 @@ class Limit(Enum):
         level="warning",
         headline="Held: {note}",
     )
-    BUSY = Row(
+    BUSY = LimitRow(
         "busy workers",
         "No busy worker is ever stopped, so as many stay as are busy.",
         under_override=True,
     )
-    MIN = Row("min_workers", "Fewer would do; min_workers is {low}.")
-    MAX = Row(
+    MIN = LimitRow("min_workers", "Fewer would do; min_workers is {low}.")
+    MAX = LimitRow(
         "max_workers",
         "Why not more: max_workers is {high}, so the queue drains at the maximum.",
     )
-    SCHEDULE = Row("schedule", "The schedule {window!r} is open and sets this bound.")
-    COOLDOWN = Row(
+    SCHEDULE = LimitRow("schedule", "The schedule {window!r} is open and sets this bound.")
+    COOLDOWN = LimitRow(
         "cooldown_period",
         "Why not otherwise: the cooldown since the last change has not passed.",
     )
-    UP_THRESHOLD = Row(
+    UP_THRESHOLD = LimitRow(
         "scale_up_threshold",
         "Why not otherwise: fewer jobs wait than the scale-up threshold asks for.",
     )
-    DOWN_THRESHOLD = Row(
+    DOWN_THRESHOLD = LimitRow(
         "scale_down_threshold",
         "Why not otherwise: more jobs wait than the scale-down threshold allows.",
     )
-    ADDED = Row("max_added_per_minute", "Why not otherwise: no more may be added within a minute.")
-    REMOVED = Row(
+    ADDED = LimitRow(
+        "max_added_per_minute", "Why not otherwise: no more may be added within a minute."
+    )
+    REMOVED = LimitRow(
         "max_removed_per_minute", "Why not otherwise: no more may be removed within a minute."
     )
 
     @property
-    def row(self) -> Row:
+    def row(self) -> LimitRow:
         """All that follows from it."""
         return self.value
 
