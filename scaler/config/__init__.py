@@ -1,1 +1,5 @@
-"""What the scaler is told: read, checked, shown with its origin, taken in when it changes."""
+"""The configuration: read and checked, shown with origins, put in force when it changes.
+
+Imports what it configures: `web`, `loop`, `orchestrators` and `policy`; only `run` and
+`commands` import it.
+"""
