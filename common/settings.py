@@ -20,9 +20,12 @@ _MAX_CONFIG_BYTES = 1_000_000
 
 
 class Settings(BaseModel):
-    """Base of every program's settings: frozen, unknown names refused."""
+    """Base of every program's settings: frozen, unknown names refused.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The docstring under a field is its description: in the documentation, schema and help.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

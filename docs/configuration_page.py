@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from common.http import HttpSettings
 from exporter.settings import ExporterSettings
 from scaler.commands.api_client import ClientSettings
-from scaler.config.load import ProgramSection, ScalingSection, WorkerSection, knob_variables
-from scaler.config.schema import meanings, schema
+from scaler.config.load import ProgramSection, ScalingSection, WorkerSection, scaling_variables
+from scaler.config.schema import on_one_line, schema
 from scaler.external.pod_deletion_cost import PodDeletionCostSettings
 from scaler.external.settings import ExternalScalerSettings
 from scaler.gateway.settings import GatewaySettings
@@ -59,7 +59,7 @@ checks. `autoscaler config-schema` prints it.
 
 def page() -> str:
     """The whole page."""
-    knobs = set(knob_variables({name.upper(): "" for name in ScalingSection.model_fields}))
+    knobs = set(scaling_variables({name.upper(): "" for name in ScalingSection.model_fields}))
     everywhere = {name.upper() for name in (*ProgramSection.model_fields, *_WORKER)}
     sections = (
         ("Top level of the file", _table(ProgramSection, everywhere)),
@@ -117,11 +117,11 @@ def _backend(module: ModuleType) -> str:
 
 
 def _fields(model: type[BaseModel], without: Iterable[str]) -> Iterable[tuple[str, str, str]]:
-    said, left_out = meanings(model), set(without)
+    left_out = set(without)
     for name, field in model.model_fields.items():
         if name not in left_out:
             default = "required" if field.is_required() else _default(field)
-            yield name, default, said.get(name, "").replace("|", "\\|")
+            yield name, default, on_one_line(field.description).replace("|", "\\|")
 
 
 def _default(field: Any) -> str:

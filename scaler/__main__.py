@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from scaler.commands import check_config as config_commands
-from scaler.commands import live
+from scaler.commands import check_config, live, replay
 from scaler.commands.check_config import ConfigOption
-from scaler.simulate import cli as simulate_commands
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -29,7 +27,7 @@ def run(config: ConfigOption = None) -> None:
     raise typer.Exit(run_scaler(config))
 
 
-for commands in (live, config_commands, simulate_commands):
+for commands in (live, check_config, replay):
     commands.register(app)
 
 if __name__ == "__main__":

@@ -35,7 +35,6 @@ from scaler.orchestrators import create
 from scaler.orchestrators.base import Orchestrator
 from scaler.orchestrators.pooled import Pooled
 from scaler.policy.observation import Worker
-from scaler.policy.target import Knobs
 from scaler.prometheus.client import Prometheus
 from scaler.prometheus.signals import Signals
 from scaler.web.access import Access
@@ -79,7 +78,8 @@ def run(config_path: Path | None) -> int:
 
         def take(changed: ScalerConfig) -> None:
             made = backends.of(changed)
-            discovery.reconfigure(made, defaults=_defaults(changed), configured=changed.targets)
+            defaults = changed.scaling.target_defaults
+            discovery.reconfigure(made, defaults=defaults, configured=changed.targets)
             controller.reconfigure(changed.targets, made)
             controller.interval_s = changed.scaling.metrics_collection_interval
             watch.refresh_s = changed.program.dashboard_refresh_interval
@@ -114,7 +114,7 @@ class _Backends:
 
 def _discovery(config: ScalerConfig, backends: _Backends) -> Discovery:
     made = backends.of(config)
-    return Discovery(made, defaults=_defaults(config), configured=config.targets)
+    return Discovery(made, defaults=config.scaling.target_defaults, configured=config.targets)
 
 
 def _controller(
@@ -183,12 +183,6 @@ def _watch(config: ScalerConfig, stack: ExitStack) -> PageData:
 def _links(config: ScalerConfig, web: WebSettings) -> Links:
     prometheus = web.prometheus_link_url or without_credentials(config.program.prometheus_url)
     return Links(prometheus, web.grafana_link_url)
-
-
-def _defaults(config: ScalerConfig) -> dict[str, object]:
-    """What `scaling:` says for targets that the file does not name."""
-    set_there = config.scaling.model_fields_set & Knobs.model_fields.keys()
-    return {name: getattr(config.scaling, name) for name in set_there}
 
 
 def _serve_grpc(

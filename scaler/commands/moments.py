@@ -7,17 +7,16 @@ from datetime import datetime
 
 from common.errors import ConfigError
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SPAN = re.compile(r"(\d{1,6})([smhd])")
-_SPAN_ALLOWED = "a number with s, m, h or d, e.g. 30m"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN = re.compile(r"(\d{1,6})([smhdw])")
 _MOMENT_ALLOWED = "a span ago such as 30m, HH:MM, 2026-11-24T12:30, or epoch seconds"
 
 
 def seconds(text: str, field: str) -> float:
-    """`90s`, `30m`, `2h`, `1d` in seconds. Raises ConfigError naming `field`."""
+    """`90s`, `30m`, `2h`, `1d`, `1w` in seconds. Raises ConfigError naming `field`."""
     match = _SPAN.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
-        raise ConfigError(field, text, _SPAN_ALLOWED)
+        raise ConfigError(field, text, "a number and a unit of s, m, h, d, w, e.g. 30m or 7d")
     return float(int(match[1]) * _UNITS[match[2]])
 
 

@@ -9,31 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from common.errors import ConfigError, first_problem
 from common.settings import Settings, load, read_yaml
 from scaler.orchestrators import backends
-from scaler.policy.target import Knobs, Target
+from scaler.policy.target import KNOBS, Knobs, Target
 
 CONFIG_VARIABLE = "SCALING_CONFIG"
 _SECTIONS = ("scaling", "worker", "targets")
-# Names that the environment may set: the plan's, and the two choices above them.
-_KNOB_VARIABLES = (
-    "MIN_WORKERS",
-    "MAX_WORKERS",
-    "SCALE_UP_THRESHOLD",
-    "SCALE_DOWN_THRESHOLD",
-    "COOLDOWN_PERIOD",
-    "PRIORITY",
-    "POLICY",
-)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
@@ -46,11 +30,23 @@ class ScalingSection(Knobs):
     metrics_collection_interval: Annotated[float, Field(ge=0.2, le=300, allow_inf_nan=False)] = 1.0
     """Seconds between the loop's cycles."""
 
+    @property
+    def target_defaults(self) -> dict[str, Any]:
+        """The knobs that are set here, for every target that does not set them itself."""
+        return {name: getattr(self, name) for name in KNOBS if name in self.model_fields_set}
 
-class WorkerSection(BaseModel):
+
+_SCALING_VARIABLES = frozenset(
+    name.upper()
+    for name in ScalingSection.model_fields
+    if name not in KNOBS or KNOBS[name].variable
+)
+
+
+class WorkerSection(Settings):
     """`worker:` of the file, as far as the scaler is concerned; the worker checks the rest."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore")
 
     graceful_shutdown_timeout: Seconds = 300.0
     """What a worker is given to finish its job."""
@@ -114,9 +110,10 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     sections = {name: _mapping(content, name) for name in ("scaling", "worker")}
     rest = {name: value for name, value in content.items() if name not in _SECTIONS}
     program = load(ProgramSection, environ=env, base=rest, base_name="(top level)")
-    scaling = _scaling(sections["scaling"], knob_variables(env))
+    scaling = _scaling(sections["scaling"], scaling_variables(env))
     worker = load(WorkerSection, environ=env, base=sections["worker"], base_name="worker")
-    targets = _targets(content.get("targets"), scaling, program.orchestrator)
+    defaults = {**scaling.target_defaults, "orchestrator": program.orchestrator}
+    targets = _targets(content.get("targets"), defaults)
     return ScalerConfig(program=program, scaling=scaling, worker=worker, targets=targets)
 
 
@@ -125,17 +122,19 @@ def _scaling(section: Mapping[str, Any], env: Mapping[str, str]) -> ScalingSecti
         return load(ScalingSection, environ=env, base=section, base_name="scaling")
     except ConfigError as error:
         # What is missing is called by a variable's name, but most knobs have none.
-        if error.field.isupper() and error.field not in _KNOB_VARIABLES:
+        if error.field.isupper() and error.field.removesuffix("_FILE") not in _SCALING_VARIABLES:
             name = f"scaling.{error.field.lower()}"
             raise ConfigError(name, error.value, error.allowed) from None
         raise
 
 
-def knob_variables(env: Mapping[str, str]) -> dict[str, str]:
-    """The variables of `env` that may set a knob of `scaling:`."""
-    names = (*_KNOB_VARIABLES, "HEALTH_CHECK_INTERVAL", "METRICS_COLLECTION_INTERVAL")
-    wanted = {name + ending for name in names for ending in ("", "_FILE")}
-    return {name: value for name, value in env.items() if name in wanted}
+def scaling_variables(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `env` that may set something of `scaling:`."""
+    return {
+        name: value
+        for name, value in env.items()
+        if name.removesuffix("_FILE") in _SCALING_VARIABLES
+    }
 
 
 def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -147,14 +146,8 @@ def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
     return section
 
 
-def _targets(given: Any, scaling: ScalingSection, orchestrator: str) -> tuple[Target, ...]:
-    """One target per entry, each over the defaults of `scaling:`; without entries one target."""
-    defaults = {
-        name: getattr(scaling, name)
-        for name in scaling.model_fields_set
-        if name in Knobs.model_fields
-    }
-    defaults["orchestrator"] = orchestrator
+def _targets(given: Any, defaults: Mapping[str, Any]) -> tuple[Target, ...]:
+    """One target per entry, each over `defaults`; without entries one target."""
     entries = [{}] if given is None else given
     if not isinstance(entries, list) or not entries:
         raise ConfigError("targets", given, "a list of one target or more")
@@ -178,7 +171,7 @@ def _check_pools(targets: tuple[Target, ...]) -> None:
                 raise ConfigError(field, pool.service, "a name that no other target uses")
 
 
-def _target(number: int, entry: Any, defaults: dict[str, Any]) -> Target:
+def _target(number: int, entry: Any, defaults: Mapping[str, Any]) -> Target:
     if not isinstance(entry, dict):
         raise ConfigError(f"targets.{number}", entry, "a mapping of settings")
     label = ("targets", str(entry.get("name", number)))

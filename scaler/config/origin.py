@@ -11,13 +11,8 @@ from pydantic import BaseModel, SecretStr
 from common.http import HttpSettings
 from common.logs import without_credentials
 from common.settings import load, read_yaml, variables
-from scaler.config.load import (
-    ProgramSection,
-    ScalerConfig,
-    ScalingSection,
-    knob_variables,
-)
-from scaler.policy.target import Knobs, Target
+from scaler.config.load import ProgramSection, ScalerConfig, ScalingSection, scaling_variables
+from scaler.policy.target import KNOBS, Target
 from scaler.web.settings import WebSettings
 
 DEFAULT = "default"
@@ -38,7 +33,7 @@ def in_force(
 ) -> Iterator[InForce]:
     """Every setting of `config`, which was read from `path` and `environ`."""
     content = read_yaml(path) if path else {}
-    scaling_env = knob_variables(environ)
+    scaling_env = scaling_variables(environ)
     sections: tuple[tuple[str, BaseModel, Mapping[str, Any], Mapping[str, str]], ...] = (
         ("", config.program, content, environ),
         ("", load(HttpSettings, environ=environ, base={"http_port": 8080}), {}, environ),
@@ -65,14 +60,14 @@ def _of_section(
 def _of_target(
     target: Target, entry: Mapping[str, Any], scaling: Mapping[str, Any], env: Mapping[str, str]
 ) -> Iterator[InForce]:
-    _, names = variables(ScalingSection, knob_variables(env))
+    _, names = variables(ScalingSection, scaling_variables(env))
     _, program_names = variables(ProgramSection, env)
     for field in Target.model_fields:
         if field in entry:
             origin = FILE
         elif field == "orchestrator":
             origin = program_names.get(field, DEFAULT)
-        elif field in Knobs.model_fields:
+        elif field in KNOBS:
             origin = names.get(field, f"{FILE}: scaling" if field in scaling else DEFAULT)
         else:
             origin = DEFAULT

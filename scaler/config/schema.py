@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel
 
 from scaler.config.load import ProgramSection, ScalingSection, WorkerSection
 from scaler.orchestrators import backends
-from scaler.policy.target import Pool, Schedule, Target
+from scaler.policy.target import Target
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -47,36 +43,14 @@ def schema() -> dict[str, Any]:
 def _of(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     made = model.model_json_schema()
     definitions.update(made.pop("$defs", {}))
-    for part in (Schedule, Pool):
-        if part.__name__ in definitions:
-            _describe(definitions[part.__name__], part)
-    _describe(made, model)
+    for part in (made, *definitions.values()):
+        for field in part.get("properties", {}).values():
+            if "description" in field:
+                field["description"] = on_one_line(field.pop("description"))
     made["additionalProperties"] = model.model_config.get("extra") == "ignore"
     return made
 
 
-def _describe(made: dict[str, Any], model: type[BaseModel]) -> None:
-    for name, text in meanings(model).items():
-        if name in made["properties"]:
-            made["properties"][name]["description"] = text
-
-
-def meanings(model: type[BaseModel]) -> dict[str, str]:
-    """What the docstrings under the fields of `model` and its bases say."""
-    found: dict[str, str] = {}
-    for base in reversed(model.__mro__):
-        if base in (BaseModel, object) or not issubclass(base, BaseModel):
-            continue
-        tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(base)))
-        body = tree.body[0]
-        if isinstance(body, ast.ClassDef):
-            found.update(_field_docs(body))
-    return found
-
-
-def _field_docs(body: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    for field, after in pairwise(body.body):
-        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
-            continue
-        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            yield field.target.id, " ".join(str(after.value.value).split())
+def on_one_line(text: str | None) -> str:
+    """The docstring under a field without its line breaks, "" where there is none."""
+    return " ".join((text or "").split())

@@ -101,7 +101,8 @@ def rebuild(
     for at, observation in samples:
         if at > since:
             memory = replace(remember(observation, memory, target, at), at=at)
-            if unknown_signal(observation, target) is None:
+            # Who has known nothing yet counts from the first look, as when deciding.
+            if memory.known_at is None or unknown_signal(observation, target) is None:
                 memory = replace(memory, known_at=at)
     seen_at = memory.at
     for at, number in decided:

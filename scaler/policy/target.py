@@ -1,7 +1,9 @@
-"""What to scale: one model per target, defaults from the plan, every knob of the policy."""
+"""What to scale: one model per target, with every knob of the policy."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
@@ -73,7 +75,7 @@ def weights(wait: float, headroom: float | None = None) -> Weights:
 
 
 class Gates(NamedTuple):
-    """The plan's rules on when the target may change; None where there is no such rule."""
+    """The threshold rule's conditions for a change of the target; None where one is not set."""
 
     up: float | None
     down: float | None
@@ -128,44 +130,87 @@ class Schedule(Settings):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class Knob:
+    """How a field of `Knobs` is reached from elsewhere; part of its `Annotated`."""
+
+    variable: bool = False
+    """Whether the environment may set it, under its name in capitals."""
+    simulated: str | None = None
+    """The format, "" for none, in which `simulate` names its value beside a result.
+
+    `simulate` has an option for such a knob; None where it has not.
+    """
+    usual: tuple[float, float] | None = None
+    """The lowest and the highest value that property tests draw; None where all that is allowed."""
+
+
 class Knobs(Settings):
     """How to scale. In the file's `scaling:` section these are the defaults of every target."""
 
-    min_workers: Replicas = 1
-    max_workers: Annotated[int, Field(ge=1, le=MAX_REPLICAS, validate_default=True)] = 10
-    priority: Priority = Priority.BALANCED
+    min_workers: Annotated[Replicas, Knob(variable=True, usual=(0, 5))] = 1
+    """Fewest workers, however little there is to do."""
+    max_workers: Annotated[
+        int, Field(ge=1, le=MAX_REPLICAS, validate_default=True), Knob(variable=True, usual=(1, 30))
+    ] = 10
+    """Most workers, however much there is to do; busy ones stay all the same."""
+    priority: Annotated[Priority, Knob(variable=True, simulated="{}")] = Priority.BALANCED
     """Sets `wait_weight` where it is not set itself."""
-    policy: Rule = Rule.OURS
-    wait_weight: Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)] | None = None
+    policy: Annotated[Rule, Knob(variable=True)] = Rule.OURS
+    """What decides: `ours`; `plan`, the threshold rule, which looks at waiting jobs alone; `raw`,
+    `query` over `per_worker`."""
+    wait_weight: Annotated[
+        float | None, Field(ge=0, le=1000, allow_inf_nan=False), Knob(simulated="w {:g}")
+    ] = None
     """Worker-seconds that one job-second of waiting is worth; None takes the priority's."""
-    headroom: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] | None = None
+    headroom: Annotated[
+        float | None, Field(ge=0, le=10, allow_inf_nan=False), Knob(simulated="z {:g}")
+    ] = None
     """Standard deviations of arrivals kept ready; None follows from `wait_weight`."""
-    scale_up_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    scale_up_threshold: Annotated[
+        float | None, Field(ge=0, allow_inf_nan=False), Knob(variable=True, usual=(0, 3))
+    ] = None
     """Grow only while waiting jobs > workers × this. None: grow at once (policy `plan`: 2)."""
-    scale_down_threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    scale_down_threshold: Annotated[
+        float | None, Field(ge=0, allow_inf_nan=False), Knob(variable=True, usual=(0, 3))
+    ] = None
     """Shrink only while waiting jobs < workers × this. None: no such rule (policy `plan`: 0.5)."""
-    cooldown_period: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    cooldown_period: Annotated[
+        float | None,
+        Field(ge=0, le=86_400, allow_inf_nan=False),
+        Knob(variable=True, usual=(0, 120)),
+    ] = None
     """Seconds between changes of the target. None: no such rule (policy `plan`: 60)."""
-    startup_seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)] = 10.0
+    startup_seconds: Annotated[
+        float, Field(gt=0, le=3600, allow_inf_nan=False), Knob(usual=(1, 60))
+    ] = 10.0
     """Start-up of a worker until one has been measured."""
-    max_added_per_minute: Annotated[int, Field(ge=1)] | None = None
-    max_removed_per_minute: Annotated[int, Field(ge=1)] | None = None
-    """How far the target may move within any minute; None is no limit."""
-    schedules: Annotated[tuple[Schedule, ...], Field(max_length=100)] = ()
+    max_added_per_minute: Annotated[int | None, Field(ge=1), Knob(usual=(1, 10))] = None
+    """How far the target may rise within any minute; None is no limit."""
+    max_removed_per_minute: Annotated[int | None, Field(ge=1), Knob(usual=(1, 10))] = None
+    """How far the target may fall within any minute; None is no limit."""
+    schedules: Annotated[tuple[Schedule, ...], Field(max_length=100), Knob()] = ()
     """Recurring windows that raise the minimum or set the maximum."""
-    forecast: bool = False
+    forecast: Annotated[bool, Knob(simulated="")] = False
     """Raise the floor to the mean of the same hour yesterday and last week, while that beats
     "as in the hour before". Pays where starting a worker takes minutes; docs/policy.md."""
-    fallback: Fallback = Fallback.HOLD
-    fallback_after: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
+    fallback: Annotated[Fallback, Knob()] = Fallback.HOLD
+    """What to do after `fallback_after`: `hold` the last good target, take the `number` in
+    `fallback_replicas` even where it is lower, or take the `higher` of the two."""
+    fallback_after: Annotated[float, Field(ge=0, allow_inf_nan=False), Knob(usual=(0, 60))] = 300.0
     """Seconds of unknown signals after which `fallback` rules."""
-    fallback_replicas: Annotated[Replicas | None, Field(validate_default=True)] = None
-    emergency_after: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
+    fallback_replicas: Annotated[
+        int | None, Field(ge=0, le=MAX_REPLICAS, validate_default=True), Knob(usual=(0, 30))
+    ] = None
+    """The number that `fallback` takes, where it is `number` or `higher`."""
+    emergency_after: Annotated[
+        float | None, Field(ge=1, allow_inf_nan=False), Knob(usual=(1, 120))
+    ] = None
     """Seconds that jobs wait with no worker idle until more are started also while others finish
     after SIGTERM; docs/swarm.md. None: never."""
-    query: Annotated[str | None, Field(max_length=10_000, validate_default=True)] = None
+    query: Annotated[str | None, Field(max_length=10_000, validate_default=True), Knob()] = None
     """PromQL of the load, for policy `raw`."""
-    per_worker: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    per_worker: Annotated[float, Field(gt=0, allow_inf_nan=False), Knob(usual=(0.5, 10))] = 1.0
     """Load that one worker carries, for policy `raw`."""
 
     @field_validator("max_workers")
@@ -218,12 +263,19 @@ class Knobs(Settings):
 
     @cached_property
     def gates(self) -> Gates:
-        """The plan's rules that hold: as set, or the plan's defaults under the plan's policy."""
+        """The conditions that hold: as set, else the defaults of policy `plan` under it."""
         given = Gates(self.scale_up_threshold, self.scale_down_threshold, self.cooldown_period)
         if self.policy is not Rule.PLAN:
             return given
         pairs = zip(given, PLAN_GATES, strict=True)
         return Gates(*(default if own is None else own for own, default in pairs))
+
+
+KNOBS: Mapping[str, Knob] = {
+    name: next((each for each in field.metadata if isinstance(each, Knob)), Knob())
+    for name, field in Knobs.model_fields.items()
+}
+"""Every knob by name."""
 
 
 class Pool(Settings):

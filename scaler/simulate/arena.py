@@ -1,4 +1,4 @@
-"""One run: a trace, a world, a controller, a score."""
+"""One run: a trace, a world, a strategy, a score."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 
 from common.errors import InvalidInputError
 from scaler.policy.target import Rule, Target
-from scaler.simulate.bound import AlwaysOn, always_on, clairvoyant_cost
-from scaler.simulate.controllers import Controller, Fixed, Keda, KedaSettings, Ours, Plan
-from scaler.simulate.delayed_view import View, ViewSettings
+from scaler.simulate.clairvoyant import AlwaysOn, always_on, clairvoyant_cost
+from scaler.simulate.delayed_view import DelayedView, ViewSettings
 from scaler.simulate.score import Score, score
+from scaler.simulate.strategies import Fixed, Keda, KedaSettings, Ours, SetReplicas, Strategy
 from scaler.simulate.trace import DAY_S, Floats, Trace
 from scaler.simulate.world import World, WorldSettings
 
@@ -37,7 +37,7 @@ class Policy:
     target: Target = field(default_factory=Target)
     keda: KedaSettings | None = None
     grace_s: float = 10.0
-    """What the plan's workers are given to finish, when stopped."""
+    """Under the threshold rule: what workers are given to finish, when stopped."""
     size: int = 0
     """Of a fixed fleet."""
 
@@ -94,21 +94,21 @@ def run(
     Every policy begins with the minimum; what it has beyond that it starts and pays for.
     """
     ticks = _ticks(given, policy, seed)
-    seen = ViewSettings(tick_s=policy.tick_s) if view is None else view
+    settings = ViewSettings(tick_s=policy.tick_s) if view is None else view
     workers = min(given.minimum, policy.size) if policy.kind == "fixed" else given.minimum
     world = World(given.trace, workers, given.world, seed)
-    eyes = View(given.trace, seen, given.world.startup_s, ticks, seed)
-    controller = _controller(policy, eyes)
+    seen = DelayedView(given.trace, settings, given.world.startup_s, ticks, seed)
+    strategy = _strategy(policy, seen)
     moves: list[int] = []
     end = given.pool.horizon_s
     now, step = float(ticks[0]), policy.tick_s
     count = 0
     while not (world.finished and world.now >= end):
-        world.advance(max(world.now, now - eyes.before_s))
-        eyes.sample(world)
+        world.advance(max(world.now, now - seen.before_s))
+        seen.sample(world)
         world.advance(now)
         before = world.running
-        wanted = controller.step(world)
+        wanted = strategy.step(world)
         if world.running != before:
             moves.append(world.running - before)
         if timeline is not None:
@@ -136,11 +136,11 @@ def _ticks(given: Arena, policy: Policy, seed: int) -> Floats:
     return np.arange(phase, end, policy.tick_s)
 
 
-def _controller(policy: Policy, eyes: View) -> Controller:
+def _strategy(policy: Policy, view: DelayedView) -> Strategy:
     if policy.kind == "keda" and policy.keda is not None:
         return Keda(policy.keda)
     if policy.kind == "fixed":
         return Fixed(policy.size)
     if policy.target.policy is Rule.PLAN:
-        return Plan(policy.target, eyes, policy.grace_s)
-    return Ours(policy.target, eyes)
+        return SetReplicas(policy.target, view, policy.grace_s)
+    return Ours(policy.target, view)

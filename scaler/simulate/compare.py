@@ -74,7 +74,7 @@ def _swept(
     arena: Arena, policies: Mapping[str, Sequence[Policy]], view: ViewSettings | None, seed: int
 ) -> dict[str, list[Entry]]:
     with progress_bar(heading(arena), sum(map(len, policies.values()))) as step:
-        # Only our own sight is disturbed: the peers are given theirs.
+        # Only this scaler sees with delay and gaps: the peers see all.
         return {
             kind: sweep(
                 arena, each, view=view if kind == "ours" else None, seed=seed,

@@ -37,7 +37,7 @@ class ViewSettings:
     """For how long Prometheus had recorded an empty queue before the first job."""
 
 
-class View:
+class DelayedView:
     """Makes observations; one for each run, shown a sample and asked at every tick in order."""
 
     def __init__(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 
 import numpy as np
 
@@ -14,18 +13,9 @@ from scaler.simulate.trace import MAX_JOBS, Trace, trace_of
 _STEP_S = 60.0
 # Prometheus gives at most 11,000 points an answer.
 _CHUNK_S = 10_000 * _STEP_S
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 Buckets = list[tuple[float, float]]
 """(upper bound in seconds, jobs up to it), rising."""
-
-
-def seconds(text: str) -> float:
-    """A length of time such as 30m, 12h or 7d in seconds. Raises ConfigError for anything else."""
-    found = re.fullmatch(r"(\d{1,6})([smhdw])", text)
-    if not found or not int(found[1]):
-        raise ConfigError("since", text, "a number and a unit of s, m, h, d, w, e.g. 7d")
-    return float(int(found[1]) * _UNITS[found[2]])
 
 
 def trace_from(

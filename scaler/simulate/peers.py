@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
-from scaler.policy.target import Priority, Rule, Target
+from pydantic import ValidationError
+
+from common.errors import ConfigError, first_problem
+from scaler.policy.target import KNOBS, Rule, Target
 from scaler.simulate.arena import Arena, Policy
-from scaler.simulate.controllers import KedaSettings
 from scaler.simulate.score import WEIGHTS
+from scaler.simulate.strategies import KedaSettings
 from scaler.simulate.sweep import Entry, best
 
 TICK_S = 5.0
 HPA_SYNC_S = 15.0
 PLAN_INTERVAL_S = 15.0
 DOCKER_GRACE_S = 10.0
-"""What Docker gives a container unless the stack file says otherwise, as the plan's does not."""
+"""What Docker gives a container unless the stack file says otherwise."""
 
 WAIT_WEIGHTS = (0.5, 1.0, 1.4, 2.0, 4.0, 7.0, 10.0, 20.0, 50.0)
 # Cheap settings with headroom all the same, dear ones with less than is due, and much of it.
@@ -29,28 +33,26 @@ _MINIMUMS = (0.25, 0.5, 1.0)
 """Minimums that are tried, in shares of the best fixed fleet."""
 
 
-def ours(
-    arena: Arena,
-    *,
-    priority: Priority = Priority.BALANCED,
-    wait_weight: float | None = None,
-    headroom: float | None = None,
-    forecast: bool = False,
-    tick_s: float = TICK_S,
-) -> Policy:
-    """Our policy with one setting of its knobs."""
-    target = Target(
-        min_workers=arena.minimum,
-        max_workers=arena.maximum,
-        priority=priority,
-        wait_weight=wait_weight,
-        headroom=headroom,
-        forecast=forecast,
-    )
-    label = f"{priority}" if wait_weight is None else f"w {wait_weight:g}"
-    if headroom is not None:
-        label += f", z {headroom:g}"
-    return Policy("ours", label, tick_s, target=target)
+def ours(arena: Arena, *, tick_s: float = TICK_S, **knobs: Any) -> Policy:
+    """Our policy with these knobs. Raises ConfigError naming one that is not allowed."""
+    bounds = {"min_workers": arena.minimum, "max_workers": arena.maximum}
+    try:
+        target = Target.model_validate({**bounds, **knobs})
+    except ValidationError as error:
+        raise ConfigError(*first_problem(error)) from None
+    return Policy("ours", _label(target), tick_s, target=target)
+
+
+def _label(target: Target) -> str:
+    """What the knobs are that `simulate` sets, without a priority that does not count."""
+    shown = {
+        name: knob.simulated.format(getattr(target, name))
+        for name, knob in KNOBS.items()
+        if knob.simulated and getattr(target, name) is not None
+    }
+    if target.wait_weight is not None:
+        del shown["priority"]
+    return ", ".join(shown.values())
 
 
 def keda(arena: Arena, value: float, window_s: float, *, idle_first: bool = True) -> Policy:
@@ -67,7 +69,7 @@ def plan(
     cooldown_s: float | None = None,
     grace_s: float = DOCKER_GRACE_S,
 ) -> Policy:
-    """The plan's rule; None leaves a knob at the plan's default."""
+    """The threshold rule (`policy: plan`); None leaves a knob at that rule's default."""
     target = Target(
         min_workers=arena.minimum,
         max_workers=arena.maximum,
@@ -101,7 +103,7 @@ def all_keda(arena: Arena) -> list[Policy]:
 
 
 def all_plan(arena: Arena) -> list[Policy]:
-    """The plan's rule over its thresholds, cooldown and grace period."""
+    """The threshold rule over its thresholds, cooldown and grace period."""
     return [
         plan(arena, up=up, down=down, cooldown_s=cooldown, grace_s=grace)
         for (up, down), cooldown, grace in product(_PLAN_GATES, _PLAN_COOLDOWNS, _PLAN_GRACES)

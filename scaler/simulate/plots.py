@@ -18,7 +18,7 @@ from scaler.simulate.sweep import Entry
 NAMES = {
     "ours": "this scaler",
     "keda": "KEDA + Kubernetes HPA",
-    "plan": "the plan's rule",
+    "plan": "threshold rule",
     "fixed": "fixed fleet",
 }
 _COLOURS = {"ours": "#0b6e4f", "keda": "#c8553d", "plan": "#7d5ba6", "fixed": "#777777"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scaler.simulate.bound import AlwaysOn
+from scaler.simulate.clairvoyant import AlwaysOn
 from scaler.simulate.trace import Trace
 from scaler.simulate.world import World
 

@@ -108,15 +108,8 @@ def propose(
 
 
 def settings(policy: Policy) -> dict[str, Any]:
-    """The proposal as it goes into `scaling-config.yml`."""
-    target = policy.target
-    return {
-        "scaling": {
-            "min_workers": target.min_workers,
-            "max_workers": target.max_workers,
-            "wait_weight": target.wait_weight,
-        }
-    }
+    """The knobs that the proposal sets, as they go into `scaling-config.yml`."""
+    return {"scaling": policy.target.model_dump(mode="json", exclude_unset=True)}
 
 
 def _higher_minimums(given: Arena) -> list[int]:

@@ -1,4 +1,4 @@
-"""Configuration: the plan's names, what comes first, and how it is refused."""
+"""Configuration: its names, what comes first, and how it is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from scaler.orchestrators import backends, create
 from scaler.orchestrators.base import Orchestrator
 from scaler.policy.target import Gates, Priority, Rule
 
-PLAN_FILE = """
+FILE = """
 scaling:
   min_workers: 2
   max_workers: 12
@@ -35,7 +35,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def test_defaults_are_the_plans() -> None:
+def test_defaults() -> None:
     config = load_config(None, {})
     (target,) = config.targets
     assert (target.name, target.queue) == ("video-creator", "video-queue")
@@ -47,8 +47,8 @@ def test_defaults_are_the_plans() -> None:
     assert config.program.dashboard_refresh_interval == 5
 
 
-def test_the_plans_file_is_read_whole(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path, PLAN_FILE), {})
+def test_a_file_is_read_whole(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, FILE), {})
     (target,) = config.targets
     assert (target.min_workers, target.max_workers) == (2, 12)
     assert target.gates == Gates(2.0, 0.5, 60.0)
@@ -57,7 +57,7 @@ def test_the_plans_file_is_read_whole(tmp_path: Path) -> None:
 
 
 def test_environment_over_file_over_default(tmp_path: Path) -> None:
-    path = written(tmp_path, PLAN_FILE)
+    path = written(tmp_path, FILE)
     env = {
         "SCALING_CONFIG": str(path),
         "MAX_WORKERS": "20",
@@ -87,8 +87,14 @@ def test_a_value_may_come_from_a_file(tmp_path: Path) -> None:
     assert config.program.prometheus_url == "https://prometheus.example"
 
 
+def test_a_value_from_a_file_that_is_not_allowed_is_refused_by_its_variable(tmp_path: Path) -> None:
+    (tmp_path / "min").write_text("few\n")
+    with pytest.raises(ConfigError, match=r"^MIN_WORKERS_FILE: '\(content\)' is not allowed"):
+        load_config(None, {"MIN_WORKERS_FILE": str(tmp_path / "min")})
+
+
 def test_targets_have_what_scaling_sets_and_their_own_over_it(tmp_path: Path) -> None:
-    text = PLAN_FILE + (
+    text = FILE + (
         "targets:\n"
         "  - {name: a, queue: qa, max_workers: 3}\n"
         "  - {name: b, policy: raw, query: 'sum(x)', per_worker: 2, orchestrator: dry_run}\n"

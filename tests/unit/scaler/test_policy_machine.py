@@ -17,7 +17,8 @@ from scaler.policy.memory import Memory
 from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
 from scaler.policy.remember import rebuild, remember
 from scaler.policy.schedule import Bounds
-from scaler.policy.target import Priority, Rule, Target
+from scaler.policy.target import Fallback, Rule, Target
+from tests.support.targets import targets
 
 COUNTS = st.integers(0, 40)
 SECONDS = st.floats(0.5, 90.0)
@@ -26,25 +27,6 @@ UNKNOWN = Unknown("no sample", "q")
 
 def known(value: float) -> Known:
     return Known(float(value), 1.0, "q")
-
-
-@st.composite
-def targets(draw: st.DrawFn) -> Target:
-    low = draw(st.integers(0, 5))
-    optional = st.none() | st.floats(0.0, 3.0)
-    return Target(
-        min_workers=low,
-        max_workers=draw(st.integers(max(low, 1), 30)),
-        priority=draw(st.sampled_from(Priority)),
-        policy=draw(st.sampled_from([Rule.OURS, Rule.OURS, Rule.PLAN])),
-        scale_up_threshold=draw(optional),
-        scale_down_threshold=draw(optional),
-        cooldown_period=draw(st.none() | st.floats(0.0, 120.0)),
-        max_added_per_minute=draw(st.none() | st.integers(1, 10)),
-        max_removed_per_minute=draw(st.none() | st.integers(1, 10)),
-        fallback_after=20.0,
-        emergency_after=draw(st.none() | st.floats(1.0, 120.0)),
-    )
 
 
 @st.composite
@@ -122,7 +104,7 @@ class Decisions(RuleBasedStateMachine):
         if UNKNOWN in needed:
             assert decision.retire == 0
             assert decision.action == "hold"
-            if self.previous is not None:
+            if self.previous is not None and self.target.fallback is not Fallback.NUMBER:
                 assert decision.replicas >= self.previous, "never down on unknown"
         elif seen.fleet.hold is not None and not decision.urgent:
             assert decision.retire == 0

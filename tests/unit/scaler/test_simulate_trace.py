@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from common.errors import ConfigError
+from scaler.commands.moments import seconds
 from scaler.prometheus.client import Prometheus, Sample
-from scaler.simulate.past import draw, seconds, trace_from
+from scaler.simulate.past import draw, trace_from
 from scaler.simulate.trace import GENERATORS, Load, read_csv
 
 
@@ -131,10 +132,10 @@ def test_durations_are_drawn_straight_within_a_bucket() -> None:
 
 @pytest.mark.parametrize(("text", "length"), [("90s", 90), ("12h", 43_200), ("7d", 604_800)])
 def test_lengths_of_time(text: str, length: float) -> None:
-    assert seconds(text) == length
+    assert seconds(text, "since") == length
 
 
 @pytest.mark.parametrize("text", ["7", "d", "0d", "7 days", "-1h", "1.5h"])
 def test_other_lengths_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="since"):
-        seconds(text)
+        seconds(text, "since")

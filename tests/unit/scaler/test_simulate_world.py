@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scaler.policy.observation import Known, Unknown
 from scaler.simulate import peers
 from scaler.simulate.arena import Arena, Policy, Timeline, arena, run
-from scaler.simulate.controllers import Keda, KedaSettings
-from scaler.simulate.delayed_view import View, ViewSettings, arrival_statistics
+from scaler.simulate.delayed_view import DelayedView, ViewSettings, arrival_statistics
+from scaler.simulate.strategies import Keda, KedaSettings
 from scaler.simulate.trace import Load, Trace, bursty
 from scaler.simulate.world import World, WorldSettings
 
@@ -147,7 +147,9 @@ def test_a_fixed_fleet_of_the_maximum_waits_for_its_own_start_alone() -> None:
 def test_what_is_seen_is_as_old_as_it_is_said_to_be(age_s: float, expected: list[int]) -> None:
     made = trace((0.0, 100.0), (7.0, 100.0), (13.0, 100.0))
     here = world(made, 1)
-    view = View(made, ViewSettings(5.0, data_age_s=age_s), 10.0, np.arange(0.0, 60.0, 5.0), 0)
+    view = DelayedView(
+        made, ViewSettings(5.0, data_age_s=age_s), 10.0, np.arange(0.0, 60.0, 5.0), 0
+    )
     seen = []
     for tick in range(0, 30, 5):
         here.advance(max(0.0, tick - view.before_s))
@@ -161,7 +163,7 @@ def test_what_is_seen_is_as_old_as_it_is_said_to_be(age_s: float, expected: list
 
 def test_missing_scrapes_are_unknown() -> None:
     made = trace((0.0, 1.0))
-    view = View(made, ViewSettings(5.0, missing=0.5), 10.0, np.arange(0.0, 5000.0, 5.0), 0)
+    view = DelayedView(made, ViewSettings(5.0, missing=0.5), 10.0, np.arange(0.0, 5000.0, 5.0), 0)
     here = world(made, 1)
     view.sample(here)
     unknown = sum(isinstance(view.observe(here).waiting, Unknown) for _ in range(1000))

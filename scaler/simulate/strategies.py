@@ -1,4 +1,4 @@
-"""Who scales the simulated world: our policy, the plan's, KEDA with the HPA, nobody."""
+"""Who scales the simulated world: this scaler's policies, KEDA with the HPA, nobody."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from scaler.policy.decision import Decision
 from scaler.policy.memory import Memory
 from scaler.policy.target import Target
 from scaler.policy.trailing_maxima import Window, push
-from scaler.simulate.delayed_view import View
+from scaler.simulate.delayed_view import DelayedView
 from scaler.simulate.world import World
 
 
-class Controller(Protocol):
+class Strategy(Protocol):
     """Acts on the world at every tick."""
 
     def step(self, world: World) -> int:
@@ -24,46 +24,38 @@ class Controller(Protocol):
 
 
 class Ours:
-    """The scaler's own policy, which lets idle workers go and nobody else."""
+    """The scaler's own decisions; idle workers are let go and nobody else."""
 
-    def __init__(self, target: Target, view: View) -> None:
+    def __init__(self, target: Target, view: DelayedView) -> None:
         self._target = target
         self._view = view
         self._memory = Memory()
-        self.latest: Decision | None = None
 
     def step(self, world: World) -> int:
         """Observe, decide, apply."""
-        observation = self._view.observe(world)
-        decision, self._memory = decide(observation, self._memory, self._target, world.now)
-        self.latest = decision
-        missing = decision.replicas - world.running
-        if missing > 0:
-            world.start(missing)
-        elif decision.retire:
-            world.retire_idle(decision.retire)
-        return decision.replicas
-
-
-class Plan:
-    """The plan's rule; Swarm stops whom it likes, with a grace period."""
-
-    def __init__(self, target: Target, view: View, grace_s: float) -> None:
-        self._target = target
-        self._view = view
-        self._grace_s = grace_s
-        self._memory = Memory()
-
-    def step(self, world: World) -> int:
-        """Observe, decide, set the replica count."""
         observation = self._view.observe(world)
         decision, self._memory = decide(observation, self._memory, self._target, world.now)
         missing = decision.replicas - world.running
         if missing > 0:
             world.start(missing)
         elif missing < 0:
-            world.stop_any(-missing, self._grace_s)
+            self._shrink(world, decision)
         return decision.replicas
+
+    def _shrink(self, world: World, decision: Decision) -> None:
+        if decision.retire:
+            world.retire_idle(decision.retire)
+
+
+class SetReplicas(Ours):
+    """The scaler's decisions as a bare replica count: Swarm stops whom it likes, with a grace."""
+
+    def __init__(self, target: Target, view: DelayedView, grace_s: float) -> None:
+        super().__init__(target, view)
+        self._grace_s = grace_s
+
+    def _shrink(self, world: World, decision: Decision) -> None:
+        world.stop_any(world.running - decision.replicas, self._grace_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scaler.simulate.bound import always_on, clairvoyant_cost
+from scaler.simulate.clairvoyant import always_on, clairvoyant_cost
 from scaler.simulate.trace import Trace
 
 JOBS = st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=7)

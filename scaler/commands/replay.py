@@ -1,7 +1,8 @@
-"""`python -m scaler simulate` and `tune`: what a policy would have cost, and which to take."""
+"""simulate and tune: what a policy would have cost, and which settings to take."""
 
 from __future__ import annotations
 
+import inspect
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from common.errors import ConfigError, InvalidInputError
-from scaler.policy.target import Priority
+from scaler.commands.moments import seconds
+from scaler.policy.target import KNOBS, Knobs
 
 if TYPE_CHECKING:
     from scaler.simulate.arena import Policy
@@ -81,6 +83,34 @@ class _Source:
     seed: int
 
 
+def _knob_options() -> Iterator[inspect.Parameter]:
+    """An option for each knob that is simulated, with its meaning and limits."""
+    for name, field in Knobs.model_fields.items():
+        if KNOBS[name].simulated is None:
+            continue
+        low, high = (
+            next((getattr(each, key) for each in field.metadata if hasattr(each, key)), None)
+            for key in ("ge", "le")
+        )
+        option = typer.Option(min=low, max=high, help=f"Of our policy: {field.description}")
+        yield inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=field.default,
+            annotation=Annotated[field.annotation, option],
+        )
+
+
+def _with_knobs(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with those options in place of its `**knobs`."""
+    own = inspect.signature(command, eval_str=True)
+    parameters = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    made = own.replace(parameters=[*parameters, *_knob_options()])
+    command.__signature__ = made  # type: ignore[attr-defined]
+    return command
+
+
+@_with_knobs
 def simulate(
     *,
     trace: TraceOption = None,
@@ -98,17 +128,9 @@ def simulate(
     loss_per_hour: LossOption = 0.0,
     minimum: MinOption = 1,
     maximum: MaxOption = 10,
-    priority: Annotated[Priority, typer.Option(help="Of our policy.")] = Priority.BALANCED,
-    wait_weight: Annotated[
-        float | None, typer.Option(min=0, help="Worth of a job-second waited; over priority.")
-    ] = None,
-    headroom: Annotated[
-        float | None, typer.Option(min=0, help="Spare capacity in deviations; over priority.")
-    ] = None,
-    forecast: Annotated[bool, typer.Option(help="Let our policy use its forecast.")] = False,
     keda_value: Annotated[float, typer.Option(min=0.01, help="Jobs per replica.")] = 1.0,
     keda_window: Annotated[float, typer.Option(min=0, help="Its scale-down window.")] = 300.0,
-    grace: Annotated[float, typer.Option(min=0, help="Seconds that the plan's worker gets.")] = 10,
+    grace: Annotated[float, typer.Option(min=0, help="Seconds to finish, under policy plan.")] = 10,
     size: Annotated[int | None, typer.Option(min=1, help="Of the fixed fleet.")] = None,
     tick: Annotated[float, typer.Option(min=0.2, max=300, help="Seconds between looks.")] = 5.0,
     data_age: Annotated[float, typer.Option(min=0, max=600, help="Age of the data.")] = 0.0,
@@ -124,6 +146,7 @@ def simulate(
         Path | None, typer.Option(metavar="FOLDER", help="Write timeline.png and frontier.png.")
     ] = None,
     as_json: JsonOption = False,
+    **knobs: Any,
 ) -> None:
     """Replay jobs through a policy and say what it costs and how long jobs wait."""
     from scaler.simulate import peers  # noqa: PLC0415
@@ -137,14 +160,7 @@ def simulate(
         world = WorldSettings(startup, startup_spread, start_failure, loss_per_hour)
         arena = arena_of(_trace(source), minimum, maximum, world)
         chosen: dict[str, Callable[[], Policy]] = {
-            "ours": lambda: peers.ours(
-                arena,
-                priority=priority,
-                wait_weight=wait_weight,
-                headroom=headroom,
-                forecast=forecast,
-                tick_s=tick,
-            ),
+            "ours": lambda: peers.ours(arena, tick_s=tick, **knobs),
             "keda": lambda: peers.keda(arena, keda_value, keda_window),
             "plan": lambda: peers.plan(arena, grace_s=grace),
             "fixed": lambda: peers.fixed(size or maximum),
@@ -251,11 +267,11 @@ def _trace(source: _Source) -> Trace:
 
 def _past(source: _Source) -> Trace:
     from scaler.prometheus.client import Prometheus  # noqa: PLC0415
-    from scaler.simulate.past import seconds, trace_from  # noqa: PLC0415
+    from scaler.simulate.past import trace_from  # noqa: PLC0415
 
     prometheus = Prometheus(source.prometheus or "", timeout_s=60.0)
     try:
-        length = seconds(source.since)
+        length = seconds(source.since, "since")
         return trace_from(prometheus, source.queue, length, time.time(), seed=source.seed)
     finally:
         prometheus.close()
