@@ -25,7 +25,9 @@ class Settings(BaseModel):
     The docstring under a field is its description: in the documentation, schema and help.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _operator_rules() -> str:
         }
         for path in sorted(ROOT.glob("prometheus/rules/*.yml"))
     ]
-    text = yaml.safe_dump_all(resources, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.safe_dump_all(resources, sort_keys=False, allow_unicode=True, width=10_000)
     return f"# Made from prometheus/rules/ by `make generate`.\n{text}"
 
 

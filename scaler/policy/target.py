@@ -145,6 +145,9 @@ class Knob:
     """The lowest and the highest value that property tests draw; None where all that is allowed."""
 
 
+Threshold = Annotated[float | None, Field(ge=0), Knob(variable=True, usual=(0, 3))]
+
+
 class Knobs(Settings):
     """How to scale. In the file's `scaling:` section these are the defaults of every target."""
 
@@ -159,31 +162,19 @@ class Knobs(Settings):
     policy: Annotated[Rule, Knob(variable=True)] = Rule.OURS
     """What decides: `ours`; `plan`, the threshold rule, which looks at waiting jobs alone; `raw`,
     `query` over `per_worker`."""
-    wait_weight: Annotated[
-        float | None, Field(ge=0, le=1000, allow_inf_nan=False), Knob(simulated="w {:g}")
-    ] = None
+    wait_weight: Annotated[float | None, Field(ge=0, le=1000), Knob(simulated="w {:g}")] = None
     """Worker-seconds that one job-second of waiting is worth; None takes the priority's."""
-    headroom: Annotated[
-        float | None, Field(ge=0, le=10, allow_inf_nan=False), Knob(simulated="z {:g}")
-    ] = None
+    headroom: Annotated[float | None, Field(ge=0, le=10), Knob(simulated="z {:g}")] = None
     """Standard deviations of arrivals kept ready; None follows from `wait_weight`."""
-    scale_up_threshold: Annotated[
-        float | None, Field(ge=0, allow_inf_nan=False), Knob(variable=True, usual=(0, 3))
-    ] = None
+    scale_up_threshold: Threshold = None
     """Grow only while waiting jobs > workers × this. None: grow at once (policy `plan`: 2)."""
-    scale_down_threshold: Annotated[
-        float | None, Field(ge=0, allow_inf_nan=False), Knob(variable=True, usual=(0, 3))
-    ] = None
+    scale_down_threshold: Threshold = None
     """Shrink only while waiting jobs < workers × this. None: no such rule (policy `plan`: 0.5)."""
     cooldown_period: Annotated[
-        float | None,
-        Field(ge=0, le=86_400, allow_inf_nan=False),
-        Knob(variable=True, usual=(0, 120)),
+        float | None, Field(ge=0, le=86_400), Knob(variable=True, usual=(0, 120))
     ] = None
     """Seconds between changes of the target. None: no such rule (policy `plan`: 60)."""
-    startup_seconds: Annotated[
-        float, Field(gt=0, le=3600, allow_inf_nan=False), Knob(usual=(1, 60))
-    ] = 10.0
+    startup_seconds: Annotated[float, Field(gt=0, le=3600), Knob(usual=(1, 60))] = 10.0
     """Start-up of a worker until one has been measured."""
     max_added_per_minute: Annotated[int | None, Field(ge=1), Knob(usual=(1, 10))] = None
     """How far the target may rise within any minute; None is no limit."""
@@ -197,20 +188,18 @@ class Knobs(Settings):
     fallback: Annotated[Fallback, Knob()] = Fallback.HOLD
     """What to do after `fallback_after`: `hold` the last good target, take the `number` in
     `fallback_replicas` even where it is lower, or take the `higher` of the two."""
-    fallback_after: Annotated[float, Field(ge=0, allow_inf_nan=False), Knob(usual=(0, 60))] = 300.0
+    fallback_after: Annotated[float, Field(ge=0), Knob(usual=(0, 60))] = 300.0
     """Seconds of unknown signals after which `fallback` rules."""
     fallback_replicas: Annotated[
         int | None, Field(ge=0, le=MAX_REPLICAS, validate_default=True), Knob(usual=(0, 30))
     ] = None
     """The number that `fallback` takes, where it is `number` or `higher`."""
-    emergency_after: Annotated[
-        float | None, Field(ge=1, allow_inf_nan=False), Knob(usual=(1, 120))
-    ] = None
+    emergency_after: Annotated[float | None, Field(ge=1), Knob(usual=(1, 120))] = None
     """Seconds that jobs wait with no worker idle until more are started also while others finish
     after SIGTERM; docs/swarm.md. None: never."""
     query: Annotated[str | None, Field(max_length=10_000, validate_default=True), Knob()] = None
     """PromQL of the load, for policy `raw`."""
-    per_worker: Annotated[float, Field(gt=0, allow_inf_nan=False), Knob(usual=(0.5, 10))] = 1.0
+    per_worker: Annotated[float, Field(gt=0), Knob(usual=(0.5, 10))] = 1.0
     """Load that one worker carries, for policy `raw`."""
 
     @field_validator("max_workers")
@@ -283,11 +272,11 @@ class Pool(Settings):
 
     service: Name
     """What the orchestrator calls it: the Swarm service, or the pool of local processes."""
-    price: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    price: Annotated[float, Field(ge=0)]
     """Of one worker, in any unit: the cheapest pool is filled first, the dearest shrinks first."""
     max_workers: Annotated[int, Field(ge=1, le=MAX_REPLICAS)]
     """No more workers than these are ever asked of it, those about to leave included."""
-    pending_after: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] = 60.0
+    pending_after: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Seconds for which workers may find no place in it until others are asked for elsewhere."""
 
     @property
