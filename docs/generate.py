@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from common.records import WAIT_BUCKETS
-from docs import configuration_page, metrics_page
+from docs import configuration_page, metrics_page, theme_pictures
 from exporter.thresholds import THRESHOLDS, AlertSettings
 from grafana import build
 
@@ -86,3 +86,5 @@ def _grpc_modules() -> dict[Path, str]:
 if __name__ == "__main__":
     for file, text in files().items():
         file.write_text(text)
+    for file, picture in theme_pictures.pictures():
+        picture.save(file, optimize=True)

@@ -25,8 +25,8 @@ _VERSION = version("rabbitreels-autoscaler")
 
 def queue_families(depths: Mapping[QueueName, Depth]) -> Iterator[Family]:
     """Depth and consumers of every queue that was read, and the parked jobs beside it."""
-    ready, consumers = catalog.QUEUE_READY.gauge(), catalog.QUEUE_CONSUMERS.gauge()
-    parked = catalog.JOBS_PARKED.gauge()
+    ready, consumers = catalog.QUEUE_READY.family(), catalog.QUEUE_CONSUMERS.family()
+    parked = catalog.JOBS_PARKED.family()
     for queue, depth in depths.items():
         owner = queue.name.removesuffix(DEAD_SUFFIX)
         if owner != queue.name:
@@ -39,9 +39,9 @@ def queue_families(depths: Mapping[QueueName, Depth]) -> Iterator[Family]:
 
 def detail_families(details: Mapping[QueueName, Details]) -> Iterator[Family]:
     """What the management API adds; a value that it did not give is absent."""
-    unacked, head = catalog.QUEUE_UNACKED.gauge(), catalog.QUEUE_HEAD.gauge()
-    memory = catalog.QUEUE_MEMORY.gauge()
-    totals = {name: metric.counter() for name, metric in _TOTALS.items()}
+    unacked, head = catalog.QUEUE_UNACKED.family(), catalog.QUEUE_HEAD.family()
+    memory = catalog.QUEUE_MEMORY.family()
+    totals = {name: metric.family() for name, metric in _TOTALS.items()}
     for queue, known in details.items():
         labels = (queue.vhost, queue.name)
         for family, value in (
@@ -82,11 +82,11 @@ def fleet_families(
     for member in fleet:
         by_queue.setdefault(member.record.queue, []).append(member)
     flying, lost, workers = (
-        metric.gauge() for metric in (catalog.IN_FLIGHT, catalog.STRANDED, catalog.WORKERS)
+        metric.family() for metric in (catalog.IN_FLIGHT, catalog.STRANDED, catalog.WORKERS)
     )
     for queue in sorted({*queues, *by_queue}):
         flying.add_metric((queue,), in_flight(by_queue.get(queue, ())))
-    jobs = catalog.WORKER_JOB.info()
+    jobs = catalog.WORKER_JOB.family()
     for queue, crew in sorted(by_queue.items()):
         for record in _longest_at_work(crew):
             known = {"queue": queue, "worker": record.id, "job_id": str(record.job_id)}
@@ -104,8 +104,8 @@ def _longest_at_work(crew: Iterable[Member]) -> list[WorkerRecord]:
 
 
 def _worker_families(fleet: Sequence[Member]) -> Iterator[Family]:
-    state, since = catalog.WORKER_STATE.gauge(), catalog.WORKER_SINCE.gauge()
-    seen, progress = catalog.WORKER_SEEN.gauge(), catalog.WORKER_PROGRESS.gauge()
+    state, since = catalog.WORKER_STATE.family(), catalog.WORKER_SINCE.family()
+    seen, progress = catalog.WORKER_SEEN.family(), catalog.WORKER_PROGRESS.family()
     for member in fleet:
         record = member.record
         labels = (record.queue, record.id)
@@ -129,10 +129,10 @@ def counter_families(
     """
     totals = {queue: QueueCounters(queue) for queue in named}
     totals.update((total.queue, total) for total in counters)
-    started, again = catalog.JOBS_STARTED.counter(), catalog.JOBS_REDELIVERED.counter()
-    ended = catalog.JOBS.counter()
-    duration, wait = catalog.JOB_DURATION.histogram(), catalog.JOB_WAIT.histogram()
-    startup = catalog.WORKER_STARTUP.histogram()
+    started, again = catalog.JOBS_STARTED.family(), catalog.JOBS_REDELIVERED.family()
+    ended = catalog.JOBS.family()
+    duration, wait = catalog.JOB_DURATION.family(), catalog.JOB_WAIT.family()
+    startup = catalog.WORKER_STARTUP.family()
     for queue in sorted({*queues, *totals}):
         started.add_metric((queue,), totals[queue].started if queue in totals else 0)
     for queue, total in sorted(totals.items()):
@@ -159,7 +159,7 @@ def slo_families(
     counters: Iterable[QueueCounters], queues: Iterable[str], start_within_s: float
 ) -> Iterator[Family]:
     """Jobs that the SLO counts, and those that came late; `start_within_s` is a bucket's bound."""
-    jobs, late = catalog.SLO_JOBS.counter(), catalog.SLO_LATE.counter()
+    jobs, late = catalog.SLO_JOBS.family(), catalog.SLO_LATE.family()
     totals = dict.fromkeys(queues, Histogram((), 0.0))
     totals.update((total.queue, total.wait) for total in counters)
     for queue, wait in sorted(totals.items()):
@@ -171,10 +171,10 @@ def slo_families(
 
 def alert_families(settings: AlertSettings) -> Iterator[Family]:
     """The alert thresholds and the objective in force."""
-    thresholds = catalog.THRESHOLD.gauge()
+    thresholds = catalog.THRESHOLD.family()
     for alert, value in settings.thresholds.items():
         thresholds.add_metric((alert,), value)
-    seconds, objective = catalog.SLO_SECONDS.gauge(), catalog.SLO_OBJECTIVE.gauge()
+    seconds, objective = catalog.SLO_SECONDS.family(), catalog.SLO_OBJECTIVE.family()
     seconds.add_metric((), settings.start_within_s)
     objective.add_metric((), settings.objective)
     yield from (thresholds, seconds, objective)
@@ -182,7 +182,7 @@ def alert_families(settings: AlertSettings) -> Iterator[Family]:
 
 def source_families(readings: Mapping[str, Reading[Any]]) -> Iterator[Family]:
     """Whether each source answered, and how long it took."""
-    up, duration = catalog.SOURCE_UP.gauge(), catalog.SOURCE_DURATION.gauge()
+    up, duration = catalog.SOURCE_UP.family(), catalog.SOURCE_DURATION.family()
     for name, reading in readings.items():
         up.add_metric((name,), 0 if reading.error else 1)
         duration.add_metric((name,), reading.duration_s)
@@ -191,9 +191,9 @@ def source_families(readings: Mapping[str, Reading[Any]]) -> Iterator[Family]:
 
 def own_families(queues: int, duration_s: float) -> Iterator[Family]:
     """The exporter about itself."""
-    count, duration = catalog.EXPORTER_QUEUES.gauge(), catalog.EXPORTER_DURATION.gauge()
+    count, duration = catalog.EXPORTER_QUEUES.family(), catalog.EXPORTER_DURATION.family()
     count.add_metric((), queues)
     duration.add_metric((), duration_s)
-    build = catalog.BUILD.info()
+    build = catalog.BUILD.family()
     build.add_metric((), {"version": _VERSION, "python": platform.python_version()})
     yield from (count, duration, build)

@@ -1,12 +1,14 @@
-"""What is generated is as its sources make it: docs, schema, dashboards, rules, gRPC modules."""
+"""What is generated is as its sources make it: docs, schema, dashboards, rules, pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from docs.generate import ROOT, files
+from docs.theme_pictures import pictures
 
 FILES = {str(path.relative_to(ROOT)): (path, content) for path, content in files().items()}
 
@@ -25,6 +27,14 @@ def test_everything_that_is_generated_is_among_them() -> None:
         assert kept <= made, f"nothing makes {kept - made}: remove it"
     says = [path for path in marked() if path not in made]
     assert says == [], "add its maker to docs/generate.files"
+
+
+def test_the_themes_pictures_are_as_drawn() -> None:
+    """By their pixels: how they are packed differs between libraries."""
+    for path, drawn in pictures():
+        with Image.open(path) as kept:
+            assert kept.size == drawn.size, path
+            assert kept.convert("RGBA").tobytes() == drawn.convert("RGBA").tobytes(), path
 
 
 def marked() -> list[Path]:

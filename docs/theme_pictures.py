@@ -1,4 +1,4 @@
-"""Draws the shipped themes' pictures: `python -m worker.themes.draw` writes them beside this file.
+"""Draws the pictures of the shipped themes, for `make generate`. A test compares their pixels.
 
 Everything is drawn at three times its size and then made smaller, which smooths the edges.
 """
@@ -6,13 +6,13 @@ Everything is drawn at three times its size and then made smaller, which smooths
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFilter
 
-_HERE = Path(__file__).parent
+THEMES = Path(__file__).resolve().parent.parent / "worker/themes"
 _SCALE = 3
 _SPRITE = (480, 640)
 _INK = "#2b2238"
@@ -301,20 +301,16 @@ def orbit() -> Image.Image:
     return sky
 
 
-def main() -> None:
-    """Draw everything."""
+def pictures() -> Iterator[tuple[Path, Image.Image]]:
+    """Every picture with its file."""
     cast: dict[str, dict[str, Callable[..., Image.Image]]] = {
         "meadow": {"ruby": rabbit, "finn": fox},
         "orbit": {"bolt": robot, "zia": alien, "nova": cat},
     }
     for theme, figures in cast.items():
         for name, figure in figures.items():
-            figure(is_open=False).save(_HERE / theme / f"{name}.png", optimize=True)
-            figure(is_open=True).save(_HERE / theme / f"{name}-speaking.png", optimize=True)
+            yield THEMES / theme / f"{name}.png", figure(is_open=False)
+            yield THEMES / theme / f"{name}-speaking.png", figure(is_open=True)
     for theme, scene in (("meadow", meadow), ("orbit", orbit)):
         picture = scene().quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
-        picture.save(_HERE / theme / "background.png", optimize=True)
-
-
-if __name__ == "__main__":
-    main()
+        yield THEMES / theme / "background.png", picture
