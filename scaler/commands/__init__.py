@@ -1,4 +1,4 @@
 """The commands by which a person looks at a running scaler and acts on it.
 
-Imports config, policy.
+Imports config, policy, prometheus, simulate.
 """
