@@ -25,7 +25,7 @@ class LimitRow:
     holds: bool = False
     """No new number is decided while it stands, so demand says nothing."""
     under_override: bool = False
-    """It is named even where a person's override sets the number."""
+    """It is named even where a person's override sets the number, as those that hold are."""
     level: Level | None = None
     """What the page makes of it; None leaves that to the load."""
     headline: str = ""
@@ -39,14 +39,12 @@ class Limit(Enum):
         "pause",
         "Scaling is {note}. Nothing is changed until it is resumed or ends by itself.",
         holds=True,
-        under_override=True,
         level="paused",
         headline="Paused at {kept}",
     )
     OVERRIDE = LimitRow(
         "override",
         "A person ordered this number ({note}).",
-        under_override=True,
         level="paused",
         headline="Overridden to {kept}",
     )
@@ -54,7 +52,6 @@ class Limit(Enum):
         "unknown",
         "How many are needed is unknown, as {note}. Unknown is not zero: {kept}.",
         holds=True,
-        under_override=True,
         level="bad",
         headline="{unseen} unknown: holding {kept}",
     )
@@ -62,7 +59,6 @@ class Limit(Enum):
         "orchestrator",
         "Nothing may be changed now: {note}.",
         holds=True,
-        under_override=True,
         level="warning",
         headline="Held: {note}",
     )

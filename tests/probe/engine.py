@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,7 @@ class Copies:
 
 
 def outcomes(probes: Sequence[Probe], source: Path, *, side_by_side: int = 2) -> Iterator[Outcome]:
-    """The outcome of each probe, in order, out of `side_by_side` copies of `source`.
+    """The outcome of each probe as it comes, out of `side_by_side` copies of `source`.
 
     Raises RuntimeError where a test fails while nothing is missing.
     """
@@ -144,4 +144,9 @@ def outcomes(probes: Sequence[Probe], source: Path, *, side_by_side: int = 2) ->
         failed = copies.first_failure(UNIT)
         if failed is not None:
             raise RuntimeError(f"fails while nothing is missing: {failed}")
-        yield from pool.map(copies.outcome, probes)
+        pending = [pool.submit(copies.outcome, probe) for probe in probes]
+        try:
+            for done in as_completed(pending):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)

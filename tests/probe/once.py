@@ -37,7 +37,7 @@ class _First:
 
 def generate() -> None:
     """Make again what is generated, as whoever changes its source does."""
-    from grafana.build import files
+    from docs.generate import files
 
     for path, content in files().items():
         path.write_text(content)

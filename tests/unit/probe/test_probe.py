@@ -49,7 +49,7 @@ def tree(folder: Path) -> Path:
         "house.py": "DOOR = 1\nWINDOW = 1\n",
         "generated.txt": "as committed",
         "tests/unit/test_house.py": "import house\ndef test_door():\n    assert house.DOOR\n",
-        "grafana/build.py": "from pathlib import Path\nimport house\n"
+        "docs/generate.py": "from pathlib import Path\nimport house\n"
         "def files():\n    return {Path('generated.txt'): f'{house.WINDOW}'}\n",
     }
     files |= {"tests/probe/once.py": (ROOT / "tests/probe/once.py").read_text()}
