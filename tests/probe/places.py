@@ -207,7 +207,9 @@ def knobs() -> Iterator[Probe]:
     """The line of each knob, what it does, and what its mark says."""
     path = "scaler/policy/target.py"
     names = set(Knobs.model_fields)
-    tests = ("tests/unit/scaler/test_policy_config.py", "tests/unit/scaler/test_policy_decide.py")
+    tests = tuple(
+        f"tests/unit/scaler/test_policy_{about}.py" for about in ("config", "decide", "knobs")
+    )
     for field in _fields(path, "Knobs"):
         name = ast.unparse(field.target)
         names.remove(name)
