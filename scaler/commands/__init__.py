@@ -1,4 +1,4 @@
-"""The commands by which a person looks at a running scaler and acts on it.
+"""What a person types: look at a running scaler and act on it, check a file, replay jobs.
 
 Imports config, policy, prometheus, simulate.
 """
