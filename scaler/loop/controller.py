@@ -289,7 +289,7 @@ class Controller:
             taken_back = state.drains.review(look.workers, now)
             self.metrics.drains(name, taken_back=len(taken_back))
             done = replace(done, taken_back=tuple(taken_back))
-            done = self._resize(state, (fleet, look.workers), decision, done)
+            done = self._resize(state, fleet, look.workers, decision, done)
             reconciled = fleet.reconcile()
             if reconciled:
                 done = replace(done, changes=(*done.changes, reconciled))
@@ -301,11 +301,11 @@ class Controller:
     def _resize(
         self,
         state: _State,
-        seen: tuple[FleetHandle, Sequence[Worker]],
+        fleet: FleetHandle,
+        workers: Sequence[Worker],
         decision: Decision,
         done: Applied,
     ) -> Applied:
-        fleet, workers = seen
         name, running = state.target.name, fleet.facts.running
         leaving = sorted(state.drains.pending(workers))
         surplus = running - len(leaving) - decision.replicas
