@@ -29,7 +29,7 @@ def main(chosen: Sequence[str]) -> int:
         probe = outcome.probe
         survived += outcome.killed_by is None
         killed_by = outcome.killed_by or f"SURVIVED: no test misses it in {probe.path}"
-        _say(f"{probe.place:14} {probe.member:64} {outcome.seconds:5.1f} s  {killed_by}")
+        _say(f"{probe.place:20} {probe.member:64} {outcome.seconds:5.1f} s  {killed_by}")
     _say(f"{time.monotonic() - began:.0f} s in all")
     _say(json.dumps({"probes": len(probes), "survived": survived}))
     return 1 if survived else 0

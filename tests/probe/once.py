@@ -13,7 +13,7 @@ import pytest
 
 # A plugin that is loaded for nothing costs more than most tests.
 _ALONE = "PYTEST_DISABLE_PLUGIN_AUTOLOAD"
-_OPTIONS = ("-x", "-q", "--tb=no", "--timeout=60", "-p", "no:cacheprovider")
+_OPTIONS = ("-x", "-q", "--tb=no", "-p", "no:cacheprovider")
 # Whether a probe can be made says nothing about what it takes out.
 _NOT_ASKED = "--ignore=tests/unit/probe"
 _PLUGINS = ("-p", "pytest_timeout", "-p", "xdist.plugin")

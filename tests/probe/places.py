@@ -219,7 +219,8 @@ def knobs() -> Iterator[Probe]:
                 # How far a test draws a value is a test's matter.
                 if each.arg != "usual":
                     change = partial(without_item, node=each)
-                    yield Probe("knob, mark", f"{name}: {ast.unparse(each)}", path, change, tests)
+                    mark, also = ast.unparse(each), "tests/unit/cli/test_cli_check_config.py"
+                    yield Probe("knob, mark", f"{name}: {mark}", path, change, (*tests, also))
     assert not names, names
 
 

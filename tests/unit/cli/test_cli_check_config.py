@@ -51,6 +51,8 @@ def test_each_value_has_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     [
         ("MIN_WORKERS", "2", "scaling.min_workers"),
         ("MAX_WORKERS", "20", "scaling.max_workers"),
+        ("PRIORITY", "fast", "scaling.priority"),
+        ("POLICY", "plan", "scaling.policy"),
         ("SCALE_UP_THRESHOLD", "3", "scaling.scale_up_threshold"),
         ("SCALE_DOWN_THRESHOLD", "0.25", "scaling.scale_down_threshold"),
         ("COOLDOWN_PERIOD", "90", "scaling.cooldown_period"),

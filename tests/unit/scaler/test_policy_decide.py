@@ -81,6 +81,16 @@ def test_up_at_once_down_after_a_while_and_only_idle_ones() -> None:
     assert (later.replicas, later.action, later.retire) == (3, "down", 4)
 
 
+def test_a_start_up_is_assumed_until_one_is_measured() -> None:
+    """A dearer start keeps an idle worker for longer."""
+    target = Target(startup_seconds=100)
+    times = (0, 1, 30, 200)
+    for signal, kept in ((GONE, [5, 5, 5, 1]), (known(10), [5, 5, 1, 1])):
+        busy, idle = seen(0, 5, 0, startup=signal), seen(0, 0, 5, startup=signal)
+        steps = [(after, idle if after else busy) for after in times]
+        assert [each.replicas for each in follow(target, *steps)] == kept
+
+
 def test_the_sentence_has_the_numbers_and_the_limit() -> None:
     (decision,) = follow(Target(), (0, seen(50, 3)))
     assert decision.bound == "max_workers"
