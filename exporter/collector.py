@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,21 +13,17 @@ from prometheus_client.registry import Collector
 from common.amqp import parameters
 from common.errors import ConfigError
 from common.ledger import Ledger
-from common.records import QueueCounters
 from exporter.depths import Depths
 from exporter.directory import Directory
 from exporter.families import (
-    alert_families,
-    counter_families,
-    detail_families,
-    fleet_families,
+    LedgerView,
+    Seen,
+    families,
     own_families,
-    queue_families,
-    slo_families,
     source_families,
 )
 from exporter.management import Details, Management
-from exporter.members import Member, members
+from exporter.members import members
 from exporter.selection import DEAD_SUFFIX, QueueName, Selection
 from exporter.settings import ExporterSettings
 from exporter.sources import Pending, Reading, SourceError, SourceReader
@@ -38,14 +33,6 @@ from exporter.thresholds import AlertSettings, read_alert_settings
 # must have answered; the ledger is read after them.
 _LISTING_SHARE = 0.4
 _QUEUES_SHARE = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerView:
-    """What the ledger holds at one moment."""
-
-    fleet: Sequence[Member]
-    counters: Sequence[QueueCounters]
 
 
 class Exporter:
@@ -113,7 +100,7 @@ class Exporter:
         readings["thresholds"] = self._sources["thresholds"].begin(self._alerts).result(deadline)
         if details is not None:
             readings["management"] = details.result(deadline)
-        yield from self._families(queues, readings)
+        yield from families(self._seen(queues, readings))
         yield from source_families(readings)
         yield from own_families(len(queues), self._clock() - began)
 
@@ -147,25 +134,15 @@ class Exporter:
 
         return self._sources["management"].begin(read)
 
-    def _families(
-        self, queues: Sequence[QueueName], readings: Mapping[str, Reading[Any]]
-    ) -> Iterator[Family]:
-        depths, ledger = readings["amqp"].value, readings["ledger"].value
-        alerts = readings["thresholds"].value
-        details = readings["management"].value if "management" in readings else None
-        names = {queue.name for queue in queues if not queue.name.endswith(DEAD_SUFFIX)}
-        named = {queue.name for queue in self._selection.named()}
-        if depths is not None:
-            yield from queue_families(depths)
-        if details is not None:
-            yield from detail_families(details)
-        if ledger is not None:
-            yield from fleet_families(ledger.fleet, names, named)
-            yield from counter_families(ledger.counters, names, named)
-        if alerts is not None:
-            yield from alert_families(alerts)
-        if ledger is not None and alerts is not None:
-            yield from slo_families(ledger.counters, named, alerts.start_within_s)
+    def _seen(self, queues: Sequence[QueueName], readings: Mapping[str, Reading[Any]]) -> Seen:
+        return Seen(
+            depths=readings["amqp"].value,
+            details=readings["management"].value if "management" in readings else None,
+            ledger=readings["ledger"].value,
+            alerts=readings["thresholds"].value,
+            names={queue.name for queue in queues if not queue.name.endswith(DEAD_SUFFIX)},
+            named={queue.name for queue in self._selection.named()},
+        )
 
     def _alerts(self) -> AlertSettings:
         try:

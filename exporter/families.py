@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
@@ -21,6 +21,42 @@ from exporter.sources import Reading
 from exporter.thresholds import AlertSettings
 
 _VERSION = version("rabbitreels-autoscaler")
+
+
+class LedgerView(NamedTuple):
+    """What the ledger holds at one moment."""
+
+    fleet: Sequence[Member]
+    counters: Sequence[QueueCounters]
+
+
+class Seen(NamedTuple):
+    """What one scrape has read; None is what a source did not give."""
+
+    depths: Mapping[QueueName, Depth] | None
+    details: Mapping[QueueName, Details] | None
+    ledger: LedgerView | None
+    alerts: AlertSettings | None
+    names: Set[str]
+    """Of the queues that are read, without those of parked jobs."""
+    named: Set[str]
+    """Those that are configured by name."""
+
+
+def families(seen: Seen) -> Iterator[Family]:
+    """All families of a scrape, but those about the scrape itself."""
+    ledger, alerts = seen.ledger, seen.alerts
+    if seen.depths is not None:
+        yield from queue_families(seen.depths)
+    if seen.details is not None:
+        yield from detail_families(seen.details)
+    if ledger is not None:
+        yield from fleet_families(ledger.fleet, seen.names, seen.named)
+        yield from counter_families(ledger.counters, seen.names, seen.named)
+    if alerts is not None:
+        yield from alert_families(alerts)
+    if ledger is not None and alerts is not None:
+        yield from slo_families(ledger.counters, seen.named, alerts.start_within_s)
 
 
 def queue_families(depths: Mapping[QueueName, Depth]) -> Iterator[Family]:

@@ -45,7 +45,7 @@ def in_force(
         yield from _of_section(prefix, model, given, env)
     entries = content.get("targets") or [{}]
     for target, entry in zip(config.targets, entries, strict=True):
-        yield from _of_target(target, entry, content.get("scaling") or {}, environ)
+        yield from _of_target(target, entry, content, environ)
 
 
 def _of_section(
@@ -58,15 +58,16 @@ def _of_section(
 
 
 def _of_target(
-    target: Target, entry: Mapping[str, Any], scaling: Mapping[str, Any], env: Mapping[str, str]
+    target: Target, entry: Mapping[str, Any], content: Mapping[str, Any], env: Mapping[str, str]
 ) -> Iterator[InForce]:
+    scaling = content.get("scaling") or {}
     _, names = variables(ScalingSection, scaling_variables(env))
     _, program_names = variables(ProgramSection, env)
     for field in Target.model_fields:
         if field in entry:
             origin = FILE
         elif field == "orchestrator":
-            origin = program_names.get(field, DEFAULT)
+            origin = program_names.get(field, FILE if field in content else DEFAULT)
         elif field in KNOBS:
             origin = names.get(field, f"{FILE}: scaling" if field in scaling else DEFAULT)
         else:

@@ -27,6 +27,7 @@ def origins(*arguments: str) -> dict[str, tuple[str, str]]:
 def test_each_value_has_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "scaling-config.yml"
     path.write_text(
+        "orchestrator: dry_run\n"
         "scaling: {min_workers: 2, max_workers: 20}\n"
         "targets: [{name: a, queue: q, max_workers: 9}, {name: b}]\n"
     )
@@ -42,6 +43,7 @@ def test_each_value_has_its_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["targets.a.min_workers"] == ("3", "MIN_WORKERS")
     assert found["targets.a.max_workers"] == ("9", "file")
     assert found["targets.b.max_workers"] == ("20", "file: scaling")
+    assert found["targets.b.orchestrator"] == ("dry_run", "file")
     assert found["http_act_token"] == ("(set)", "HTTP_ACT_TOKEN_FILE")
     assert found["prometheus_url"] == ("http://prometheus:9090", "PROMETHEUS_URL")
 

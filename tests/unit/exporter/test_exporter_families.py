@@ -13,9 +13,11 @@ from exporter import catalog
 from exporter.depths import Depth
 from exporter.families import (
     NAMED_JOBS,
-    alert_families,
+    LedgerView,
+    Seen,
     counter_families,
     detail_families,
+    families,
     fleet_families,
     own_families,
     queue_families,
@@ -113,18 +115,19 @@ def test_every_family_is_of_the_catalogue() -> None:
         "amqp": Reading(None, "down", 0.1),
         "ledger": Reading(1, "", 0.2),
     }
-    made: list[Family] = [
-        *queue_families({QUEUE: Depth(1, 1)}),
-        *detail_families({QUEUE: Details(1, 2.0, 3, {"ack": 4})}),
-        *fleet_families([], ["a"], ["a"]),
-        *counter_families([], ["a"], ["a"]),
-        *slo_families([], ["a"], 60.0),
-        *alert_families(AlertSettings()),
-        *source_families(readings),
-        *own_families(1, 0.1),
-    ]
+    seen = Seen(
+        depths={QUEUE: Depth(1, 1)},
+        details={QUEUE: Details(1, 2.0, 3, {"ack": 4})},
+        ledger=LedgerView([], []),
+        alerts=AlertSettings(),
+        names={"a"},
+        named={"a"},
+    )
+    made = [*families(seen), *source_families(readings), *own_families(1, 0.1)]
     suffixes = {"counter": "_total", "info": "_info"}
     names = [family.name + suffixes.get(family.type, "") for family in made]
+    missing = {metric.name for metric in catalog.METRICS} - set(names)
+    assert not missing, "have families() of exporter/families.py yield a family of each"
     assert sorted(names) == sorted(metric.name for metric in catalog.METRICS)
     assert all(family.documentation for family in made)
 

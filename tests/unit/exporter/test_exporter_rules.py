@@ -53,13 +53,17 @@ def test_an_alert_says_what_somebody_needs(alert: dict[str, Any]) -> None:
 
 
 def test_there_is_no_runbook_of_nothing() -> None:
-    assert {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")} == set(ALERTS)
+    kept = {path.stem for path in (ROOT / "docs/runbooks").glob("*.md")}
+    assert kept == set(ALERTS), "docs/runbooks has one page for each alert, and no other"
 
 
 def test_thresholds_are_those_that_rules_compare_with() -> None:
     text = (ROOT / "prometheus/rules/alerts.yml").read_text()
     used = set(re.findall(r'autoscaler_alert_threshold\{alert="(\w+)"\}', text))
-    assert used == set(DEFAULTS), "give each in THRESHOLDS of exporter/thresholds.py, and no other"
+    assert used == set(DEFAULTS), (
+        "alerts.yml is to compare with each of THRESHOLDS in exporter/thresholds.py, and no other,"
+        ' as autoscaler_alert_threshold{alert="…"} with these quotes'
+    )
     assert used <= set(ALERTS)
 
 

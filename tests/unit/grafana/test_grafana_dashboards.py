@@ -144,7 +144,7 @@ def test_links_of_runbooks_lead_somewhere(dashboard: DashboardSpec) -> None:
     runbooks = [panel.runbook for panel in dashboard.panels if panel.runbook]
     assert runbooks
     for name in runbooks:
-        assert (ROOT / f"docs/runbooks/{name}.md").is_file()
+        assert (ROOT / f"docs/runbooks/{name}.md").is_file(), f"a panel names no runbook: {name}"
 
 
 def test_every_series_exists_somewhere() -> None:

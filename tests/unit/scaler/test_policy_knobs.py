@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from scaler.simulate.trace import Load, bursty
 from scaler.simulate.world import WorldSettings
 from tests.support.targets import SPECIAL, values_of
 
+ROOT = Path(__file__).parents[3]
 WHERE = "in scaler/policy/target.py; see CONTRIBUTING.md, To add a knob"
 each_knob = pytest.mark.parametrize("name", KNOBS)
 
@@ -27,6 +30,14 @@ def test_it_says_what_it_means_and_who_else_may_set_it(name: str) -> None:
     assert field.description, f"say below {name} what it means and in what unit, {WHERE}"
     marked = [each for each in field.metadata if isinstance(each, Knob)]
     assert marked, f"put a Knob(…) into the Annotated of {name}, {WHERE}"
+
+
+@each_knob
+def test_a_page_tells_when_to_use_it(name: str) -> None:
+    """Beside the reference, which is generated."""
+    pages = [page for page in (ROOT / "docs").glob("*.md") if page.name != "configuration.md"]
+    told = any(re.search(rf"\b{name}\b", page.read_text()) for page in pages)
+    assert told, f"say in docs/policy.md, The knobs, what {name} is for"
 
 
 @each_knob
