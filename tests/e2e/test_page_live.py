@@ -41,6 +41,10 @@ def test_a_burst_is_seen_as_it_happens(loop: Loop, browser: Browser, tmp_path: P
 
 def test_prometheus_away_is_said_with_what_is_held(loop: Loop, browser: Browser) -> None:
     prometheus = loop.stack.parts["prometheus"]
+    until(
+        lambda: {loop.dashboard()[key] for key in ("target_workers", "active_workers")} == {1},
+        "the fleet of the burst is gone",
+    )
     with opened(browser, loop.stack.scaler_url + "/") as (page, complaints):
         prometheus.stop()
         try:
