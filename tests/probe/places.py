@@ -115,15 +115,8 @@ def metrics() -> Iterator[Probe]:
                     name,
                     source.path,
                     partial(without_statement, node=statement),
-                    _TESTS_OF_METRICS[source.path.partition("/")[0]],
+                    ("tests/unit/exporter/test_metric_names.py",),
                 )
-
-
-_TESTS_OF_METRICS = {
-    "exporter": ("tests/unit/exporter",),
-    "scaler": ("tests/unit/scaler/test_scaler_controller.py", "tests/unit/web"),
-    "worker": ("tests/unit/worker",),
-}
 
 
 def _metrics_of(statement: ast.stmt) -> Iterator[str]:
