@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 UNIT = ("tests/unit",)
-_AT_MOST_S = 600.0
 _NOT_COPIED = shutil.ignore_patterns(
     ".git", ".venv", ".run", ".*_cache", "__pycache__", "build", "*.egg-info"
 )
@@ -80,7 +79,6 @@ class Copy:
             capture_output=True,
             text=True,
             cwd=self._root,
-            timeout=_AT_MOST_S,
         )
         try:
             failed: str | None = json.loads(done.stdout.splitlines()[-1])
