@@ -17,7 +17,7 @@ from exporter.depths import Depths
 from exporter.directory import Directory
 from exporter.families import (
     LedgerView,
-    Seen,
+    ScrapeReadings,
     families,
     own_families,
     source_families,
@@ -134,8 +134,10 @@ class Exporter:
 
         return self._sources["management"].begin(read)
 
-    def _seen(self, queues: Sequence[QueueName], readings: Mapping[str, Reading[Any]]) -> Seen:
-        return Seen(
+    def _seen(
+        self, queues: Sequence[QueueName], readings: Mapping[str, Reading[Any]]
+    ) -> ScrapeReadings:
+        return ScrapeReadings(
             depths=readings["amqp"].value,
             details=readings["management"].value if "management" in readings else None,
             ledger=readings["ledger"].value,

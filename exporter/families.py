@@ -30,7 +30,7 @@ class LedgerView(NamedTuple):
     counters: Sequence[QueueCounters]
 
 
-class Seen(NamedTuple):
+class ScrapeReadings(NamedTuple):
     """What one scrape has read; None is what a source did not give."""
 
     depths: Mapping[QueueName, Depth] | None
@@ -43,7 +43,7 @@ class Seen(NamedTuple):
     """Those that are configured by name."""
 
 
-def families(seen: Seen) -> Iterator[Family]:
+def families(seen: ScrapeReadings) -> Iterator[Family]:
     """All families of a scrape, but those about the scrape itself."""
     ledger, alerts = seen.ledger, seen.alerts
     if seen.depths is not None:

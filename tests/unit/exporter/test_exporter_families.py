@@ -14,7 +14,7 @@ from exporter.depths import Depth
 from exporter.families import (
     NAMED_JOBS,
     LedgerView,
-    Seen,
+    ScrapeReadings,
     counter_families,
     detail_families,
     families,
@@ -115,7 +115,7 @@ def test_every_family_is_of_the_catalogue() -> None:
         "amqp": Reading(None, "down", 0.1),
         "ledger": Reading(1, "", 0.2),
     }
-    seen = Seen(
+    seen = ScrapeReadings(
         depths={QUEUE: Depth(1, 1)},
         details={QUEUE: Details(1, 2.0, 3, {"ack": 4})},
         ledger=LedgerView([], []),
