@@ -38,6 +38,9 @@ class Probe:
     """The file's text without it."""
     tests: Sequence[str] = UNIT
     """Those that are the likeliest to fail; the whole unit suite follows where they pass."""
+    generates: bool = False
+    """Whether something is generated from what is changed; it is then made again, as whoever
+    changes its source does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +67,17 @@ class Copy:
         """Which test fails without the thing."""
         began = time.monotonic()
         with self._without(probe):
-            failed = self.first_failure(probe.tests) or self.first_failure(UNIT)
+            again = ("--generate",) if probe.generates else ()
+            failed = self.first_failure(probe.tests, *again) or self.first_failure(UNIT)
         return Outcome(probe, failed, time.monotonic() - began)
 
-    def first_failure(self, tests: Sequence[str]) -> str | None:
-        """The first of these tests that fails."""
+    def first_failure(self, tests: Sequence[str], *options: str) -> str | None:
+        """The first of these tests that fails; with `--generate`, after generating anew."""
         missing = [path for path in tests if not (self._root / path).exists()]
         if missing:
             raise FileNotFoundError(f"no such tests: {', '.join(missing)}")
-        command = [sys.executable, "-m", "tests.probe.once", *tests]
-        done = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            cwd=self._root,
-        )
+        command = [sys.executable, "-m", "tests.probe.once", *options, *tests]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self._root)
         try:
             failed: str | None = json.loads(done.stdout.splitlines()[-1])
         except (IndexError, ValueError):

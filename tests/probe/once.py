@@ -44,11 +44,13 @@ def generate() -> None:
 
 
 def main(tests: list[str]) -> int:
-    """Run `tests` until one fails."""
-    try:
-        generate()
-    except Exception as error:
-        sys.stderr.write(f"not generated: {error!r}\n")
+    """Run `tests` until one fails; with `--generate` before them, generate anew first."""
+    if tests[0] == "--generate":
+        tests = tests[1:]
+        try:
+            generate()
+        except Exception as error:
+            sys.stderr.write(f"not generated: {error!r}\n")
     first = _First()
     os.environ[_ALONE] = "1"
     code = pytest.main([*_PLUGINS, *_OPTIONS, _NOT_ASKED, *tests], plugins=[first])

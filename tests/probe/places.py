@@ -116,6 +116,7 @@ def metrics() -> Iterator[Probe]:
                     source.path,
                     partial(without_statement, node=statement),
                     ("tests/unit/exporter/test_metric_names.py",),
+                    generates=True,
                 )
 
 
@@ -138,8 +139,8 @@ def alerts() -> Iterator[Probe]:
         alert = ast.literal_eval(node.args[0])
         other = known.pop(alert).default + 1
         change = partial(replaced, node=node.args[1], new=f"{other:g}")
-        yield Probe("alert default", alert, path, change, tests)
-        yield Probe("alert", alert, path, partial(without_item, node=node), tests)
+        yield Probe("alert default", alert, path, change, tests, generates=True)
+        yield Probe("alert", alert, path, partial(without_item, node=node), tests, generates=True)
     assert not known, known
 
 
@@ -162,7 +163,12 @@ def panels() -> Iterator[Probe]:
                 for change in _misspelt(source.text, node, series):
                     found.add((title, series))
                     yield Probe(
-                        "panel", f"{title}: {series}", source.path, change, ("tests/unit/grafana",)
+                        "panel",
+                        f"{title}: {series}",
+                        source.path,
+                        change,
+                        ("tests/unit/grafana",),
+                        generates=True,
                     )
     assert not asked - found, asked - found
 
@@ -204,16 +210,27 @@ def knobs() -> Iterator[Probe]:
     for field in _fields(path, "Knobs"):
         name = ast.unparse(field.target)
         names.remove(name)
-        yield Probe("knob", name, path, partial(without_statement, node=field), tests)
+        yield Probe(
+            "knob", name, path, partial(without_statement, node=field), tests, generates=True
+        )
         ignored = _IGNORES_KNOB.format(name=name)
-        yield Probe("knob, without effect", name, path, partial(_with, more=ignored), tests)
+        yield Probe(
+            "knob, without effect", name, path, partial(_with, more=ignored), tests, generates=True
+        )
         for call in _calls(field.annotation, "Knob"):
             for each in call.keywords:
                 # How far a test draws a value is a test's matter.
                 if each.arg != "usual":
                     change = partial(without_item, node=each)
                     mark, also = ast.unparse(each), "tests/unit/cli/test_cli_check_config.py"
-                    yield Probe("knob, mark", f"{name}: {mark}", path, change, (*tests, also))
+                    yield Probe(
+                        "knob, mark",
+                        f"{name}: {mark}",
+                        path,
+                        change,
+                        (*tests, also),
+                        generates=True,
+                    )
     assert not names, names
 
 

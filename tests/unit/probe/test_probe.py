@@ -62,7 +62,9 @@ def tree(folder: Path) -> Path:
 def test_a_thing_is_missed_by_the_test_that_fails_or_by_none(tmp_path: Path) -> None:
     copy = Copy(tree(tmp_path), tmp_path / "copy")
     door = Probe("house", "door", "house.py", lambda text: text.replace("DOOR = 1", "DOOR = 0"))
-    window = Probe("house", "window", "house.py", lambda text: text.replace("OW = 1", "OW = 0"))
+    window = Probe(
+        "house", "window", "house.py", lambda text: text.replace("OW = 1", "OW = 0"), generates=True
+    )
     assert copy.outcome(door).killed_by == "tests/unit/test_house.py::test_door"
     assert copy.outcome(window).killed_by is None
     assert (tmp_path / "copy/house.py").read_text() == "DOOR = 1\nWINDOW = 1\n"
