@@ -206,7 +206,8 @@ def knobs() -> Iterator[Probe]:
     """The line of each knob, what it does, and what its mark says."""
     path = "scaler/policy/target.py"
     names = set(Knobs.model_fields)
-    tests = tuple(f"tests/unit/scaler/test_policy_{of}.py" for of in ("knobs", "config", "decide"))
+    asked = ("policy_knobs", "policy_config", "policy_decide", "scaler_signals")
+    tests = tuple(f"tests/unit/scaler/test_{of}.py" for of in asked)
     for field in _fields(path, "Knobs"):
         name = ast.unparse(field.target)
         names.remove(name)
