@@ -29,10 +29,12 @@ OTHERS = (
     "up",
     "ALERTS",
     "prometheus_rule_group_last_duration_seconds",
-    "rabbitmq_alarms_.+",
+    "rabbitmq_alarms_memory_used_watermark",
+    "rabbitmq_alarms_free_disk_space_watermark",
+    r"rabbitmq_alarms_\.\+",
 )
 """Patterns of series that others give and that are asked for: Prometheus itself and RabbitMQ's
-plugin."""
+plugin, of which an alert asks for all alarms by a pattern."""
 # The names that only we use, as they stand in a text.
 _NAME = re.compile(r"\b(?:autoscaler|rabbitmq_queue)_[a-z0-9_]+|\bqueue:\w+:\w+")
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 
-import promql_parser
-
+from docs.queries import series_of
 from exporter.thresholds import THRESHOLDS
 from grafana.build import DASHBOARDS
 from scaler.policy.limits import Limit
@@ -151,7 +150,7 @@ def panels() -> Iterator[Probe]:
         for dashboard in DASHBOARDS
         for panel in dashboard.panels
         for query in panel.queries
-        for series in _series(query.expr)
+        for series in series_of(query.expr.replace("$__rate_interval", "1m"))
     }
     found = set()
     for source in first_party():
@@ -171,19 +170,6 @@ def panels() -> Iterator[Probe]:
                         generates=True,
                     )
     assert not asked - found, asked - found
-
-
-def _series(expr: str) -> Iterator[str]:
-    waiting = [promql_parser.parse(expr.replace("$__rate_interval", "1m"))]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, promql_parser.VectorSelector):
-            yield node.name or ""
-            continue
-        names = ("expr", "lhs", "rhs", "param", "vector_selector", "args")
-        below = [getattr(node, name, None) for name in names]
-        for each in below:
-            waiting += each if isinstance(each, list) else [each] if each is not None else []
 
 
 def _misspelt(text: str, within: ast.Call, series: str) -> Iterator[Callable[[str], str]]:
