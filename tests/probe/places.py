@@ -132,7 +132,7 @@ def _metrics_of(statement: ast.stmt) -> Iterator[str]:
 def alerts() -> Iterator[Probe]:
     """The default of each threshold of an alert, and the threshold itself."""
     path = "exporter/thresholds.py"
-    tests = ("tests/unit/exporter",)
+    tests = tuple(f"tests/unit/exporter/test_exporter_{of}.py" for of in ("thresholds", "rules"))
     known = {each.alert: each for each in THRESHOLDS}
     for node in _calls(_source(path).tree, "Threshold"):
         alert = ast.literal_eval(node.args[0])
@@ -166,7 +166,7 @@ def panels() -> Iterator[Probe]:
                         f"{title}: {series}",
                         source.path,
                         change,
-                        ("tests/unit/grafana",),
+                        ("tests/unit/exporter/test_exporter_series.py",),
                         generates=True,
                     )
     assert not asked - found, asked - found
