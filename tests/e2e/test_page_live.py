@@ -27,7 +27,8 @@ def test_a_burst_is_seen_as_it_happens(loop: Loop, browser: Browser, tmp_path: P
     with opened(browser, loop.stack.scaler_url + "/") as (page, complaints):
         expect(page.locator("#verdict-text")).to_have_text("Nothing to do", timeout=PATIENCE_MS)
         loop.broker.publish([dialogue(f"page-{number}", turns=3) for number in range(8)])
-        grown = page.locator(".decision .chip.up", has_text=re.compile("→ [4-8]"))
+        # Eight jobs, and headroom for what earlier arrivals let expect.
+        grown = page.locator(".decision .chip.up", has_text=re.compile("→ (?:[4-9]|10)"))
         expect(grown.first).to_be_visible(timeout=PATIENCE_MS)
         # Not all eight at once: on a slow machine the first are done before the last begin.
         expect(page.locator("#fleet .w.busy").nth(2)).to_be_visible(timeout=PATIENCE_MS)
