@@ -87,6 +87,6 @@ class ParkedJobs:
 
 
 def _parked(properties: Any, body: bytes) -> Parked:
-    headers = dict(properties.headers or {})
-    history = messages.Delivery(0, 0, body, headers=headers).history
-    return Parked(body, str(headers.get(messages.ERROR, "")), tuple(history))
+    envelope = properties.envelope
+    history = messages.read_history(envelope)
+    return Parked(body, str(envelope.header(messages.ERROR) or ""), tuple(history))

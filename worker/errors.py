@@ -25,3 +25,24 @@ class GivenBackError(JobError):
 
 class BrokerLostError(Exception):
     """The connection that delivered a message is closed; the broker delivers the message again."""
+
+    caused = False
+    """Whether what was asked of the connection ended it, and would again."""
+
+
+class RefusedError(Exception):
+    """The broker will not take a message for a queue now; nothing of it has been kept."""
+
+    def __init__(self, queue: str, why: str, code: int = 0) -> None:
+        super().__init__(f"{queue} {why}")
+        self.queue = queue
+        self.code = code
+        """The broker's reply code, where it gave one."""
+
+
+class NoDelayError(RefusedError):
+    """The broker can't keep a message for later without the risk of losing it."""
+
+
+class UnservedQueueError(Exception):
+    """The job queue is of a kind that jobs can't be taken from."""

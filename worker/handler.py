@@ -1,13 +1,13 @@
 """One job from delivery to acknowledgement, in an order in which a crash does no damage.
 
-A result is made durable, then announced with confirmation, then counted, then acknowledged. A crash
-between any two of these steps leads to a redelivery that continues from there.
-See docs/adr/0010-one-effect-per-job.md.
+A result is made durable, then settled. A crash between any two steps leads to a redelivery that
+continues from there. See docs/settlement.md.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ from worker.errors import (
 )
 from worker.held_claim import CLAIM_TTL_S
 from worker.job_status import JobStatus, Status, put_status
-from worker.jobs import InvalidJobError, Job, Result, parse_job
+from worker.jobs import InvalidJobError, Job, Result, job_id_in, parse_job
 from worker.leaving import Leaving
 from worker.messages import Delivery, Outgoing
 from worker.metrics import Metrics
@@ -38,10 +38,14 @@ from worker.outbox import Event
 from worker.presence import Presence
 from worker.renderer import Renderer
 from worker.settings import WorkerSettings
+from worker.settlement import Settlement, ended
 from worker.storage import Storage
 from worker.video.themes import Catalogue
 
-_FLUSH_S = 1.0
+# A message that so many workers began with and none ended is not given to another.
+_MAX_UNENDED = 2
+# A quorum queue drops a message after 20 returns, unless its owner says otherwise.
+_MAX_RETURNS = 10
 _log = logs.get("job")
 
 
@@ -60,6 +64,8 @@ class JobHandler:
         catalogue: Catalogue,
         leaving: Leaving,
         metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._settings = settings
         self._broker = broker
@@ -70,6 +76,18 @@ class JobHandler:
         self._catalogue = catalogue
         self._leaving = leaving
         self._metrics = metrics
+        self._waiting_for = ""
+        self._unended: Counter[str] = Counter()
+        """Messages that ended this worker's sessions; the ledger, which knows all, may be away."""
+        self._settlement = Settlement(
+            settings.job_queue,
+            broker=broker,
+            presence=presence,
+            leaving=leaving,
+            waiting=self._wait,
+            clock=clock,
+            sleep=sleep,
+        )
         self.moved_at = time.monotonic()
         """When the handling thread last showed that it is alive, by `time.monotonic`."""
 
@@ -78,7 +96,12 @@ class JobHandler:
         try:
             self._handle(delivery)
         except BrokerLostError as error:
-            # The broker delivers the message again; what was done by then is found.
+            # The broker delivers the message again; what was done by then is found. What itself
+            # ended the session counts as never ended, so that it can't do so for ever.
+            if error.caused:
+                self._unended[delivery.fingerprint] += 1
+            else:
+                self._presence.outbox.put(ended(delivery))
             _log.warning(
                 "the job's connection was lost; its redelivery will continue it", why=str(error)
             )
@@ -88,22 +111,39 @@ class JobHandler:
             logs.bind()
 
     def _handle(self, delivery: Delivery) -> None:
+        job_id = job_id_in(delivery.body)
+        if job_id:
+            logs.bind(job_id=job_id)
+        try:
+            self._work_on(delivery, job_id)
+        except GivenBackError as error:
+            self._give_back(delivery, job_id, str(error))
+        except BrokerLostError:
+            raise
+        except Exception:
+            # A bug of ours: it counts as never ended, and the third time the message is parked.
+            _log.exception("unexpected error; the message goes back")
+            self._unended[delivery.fingerprint] += 1
+            self._broker.requeue(delivery)
+
+    def _work_on(self, delivery: Delivery, job_id: str | None) -> None:
+        reason = self._reason_for_quarantine(delivery, job_id)
+        if reason is not None:
+            self._quarantine(delivery, job_id, reason)
+            return
         try:
             job = parse_job(delivery.body)
             self._catalogue.check(job)
         except InvalidJobError as error:
             self._refuse(delivery, error)
             return
-        logs.bind(job_id=job.job_id)
-        attempt = Attempt(job, delivery, self._settings.job_queue)
-        if self._ended_before(attempt):
-            return
+        attempt = Attempt(job, delivery)
         try:
             self._attempt(attempt)
         except SupersededError:
-            self._defer(attempt)
-        except GivenBackError as error:
-            self._give_back(attempt, str(error))
+            self._put_off(attempt, "another worker has it")
+        except GivenBackError:
+            raise
         except JobError as error:
             self._fail(attempt, error)
         except BrokerLostError:
@@ -113,8 +153,26 @@ class JobHandler:
             _log.exception("unexpected error")
             self._fail(attempt, TransientError(f"unexpected {type(error).__name__}: {error}"))
 
+    def _reason_for_quarantine(self, delivery: Delivery, job_id: str | None) -> str | None:
+        """Why not even to try: what it is or did to those who had it before."""
+        fingerprint = delivery.fingerprint
+        known = self._ask(lambda ledger: ledger.begin_handling(fingerprint)) or 0
+        before = max(known, self._unended[fingerprint])
+        if delivery.envelope.problem:
+            return delivery.envelope.problem
+        if not delivery.redelivered or before < _MAX_UNENDED:
+            return None
+        if job_id is not None and self._held_elsewhere(job_id):
+            return None
+        return f"{before} workers, or their sessions with the broker, ended while they had it"
+
     def _attempt(self, attempt: Attempt) -> None:
         job = attempt.job
+        if self._settled_before(attempt):
+            return
+        if attempt.delivery.returned >= _MAX_RETURNS:
+            self._put_off(attempt, "the queue has got it back too often to be safe there")
+            return
         if self._storage.has_whole(job.job_id):
             self._count_start(attempt.delivery)
             self._announce(attempt, self._storage.path(job.job_id))
@@ -159,100 +217,127 @@ class JobHandler:
         job = attempt.job
         result = Result(job_id=job.job_id, title=job.title, storage_path=path)
         seconds = time.monotonic() - attempt.began
-        self._settle(
-            attempt.delivery,
-            messages.announced(result, self._settings.result_queue),
-            attempt.step,
-            *_done_events(attempt, path),
-            self._outcome(attempt.step, Outcome.DONE, seconds),
-        )
-        record = self._presence.record
-        record.amend(jobs_done=record.current.jobs_done + 1)
-        self._metrics.ended(Outcome.DONE, seconds)
-        _log.info("job done", seconds=round(seconds, 2), path=path)
+        message = messages.announced(result, self._settings.result_queue, attempt.order)
+        done = _status_event(job.job_id, Status.DONE, "done", progress=1, download_url=path)
+        if self._settle(attempt, message, done, seconds) == Outcome.DONE:
+            record = self._presence.record
+            record.amend(jobs_done=record.current.jobs_done + 1)
+            _log.info("job done", seconds=round(seconds, 2), path=path)
 
     def _fail(self, attempt: Attempt, error: JobError) -> None:
         delivery, settings = attempt.delivery, self._settings
         why = str(error)
         final = isinstance(error, PermanentError) or delivery.attempt >= settings.job_max_retries
-        outcome = Outcome.PARKED if final else Outcome.RETRIED
         blame = messages.Blame(why, settings.worker_id, datetime.now(UTC))
         if final:
             message = messages.parked(delivery, settings.job_queue, blame)
             status, stage = Status.ERROR, "failed"
         else:
-            first_s = settings.job_retry_delay
-            message = messages.retried(delivery, settings.job_queue, first_s, blame)
-            wait = messages.delay_s(first_s, delivery.attempt + 1)
+            message = messages.retried(
+                delivery, settings.job_queue, settings.job_retry_delay, blame
+            )
             tries = f"attempt {delivery.attempt + 2} of {settings.job_max_retries + 1}"
-            status, stage = Status.QUEUED, f"waiting {wait} s for {tries}"
+            status, stage = Status.QUEUED, f"waiting {message.delay_s} s for {tries}"
         shown = _status_event(attempt.job.job_id, status, stage, error_msg=why)
-        self._settle(delivery, message, attempt.step, shown, self._outcome(attempt.step, outcome))
-        self._metrics.ended(outcome)
-        _log.warning("job failed", outcome=outcome.value, error=why, next=message.queue)
+        outcome = self._settle(attempt, message, shown)
+        _log.warning("job failed", outcome=outcome, error=why, next=message.queue)
 
     def _refuse(self, delivery: Delivery, error: InvalidJobError) -> None:
         """Park what can never become a video."""
-        # Two broken messages may be equal and are still two: nothing ties them together.
-        step = f"refused.{uuid4().hex}"
-        settings = self._settings
-        events: list[Event] = []
+        blame = messages.Blame(str(error), self._settings.worker_id, datetime.now(UTC))
+        message = messages.parked(delivery, self._settings.job_queue, blame)
         self._count_start(delivery)
-        if error.job_id is not None:
-            shown = _status_event(error.job_id, Status.ERROR, "refused", error_msg=str(error))
-            events.append(shown)
-        blame = messages.Blame(str(error), settings.worker_id, datetime.now(UTC))
-        message = messages.parked(delivery, settings.job_queue, blame)
-        self._settle(delivery, message, step, *events, self._outcome(step, Outcome.PARKED))
-        self._metrics.ended(Outcome.PARKED)
+        self._park(delivery, message, error.job_id, "refused", str(error))
         _log.warning("job refused", job_id=error.job_id, error=str(error), next=message.queue)
 
-    def _defer(self, attempt: Attempt) -> None:
-        """Another worker has the job: look again later, when its result may exist."""
-        message = messages.deferred(attempt.delivery, self._settings.job_queue)
-        self._settle(attempt.delivery, message, attempt.step)
-        _log.info("another worker has the job; put off", seconds=messages.DEFER_S)
+    def _quarantine(self, delivery: Delivery, job_id: str | None, why: str) -> None:
+        """Park the bare body, without another look at what came with it."""
+        self._unended.pop(delivery.fingerprint, None)
+        message = messages.quarantined(delivery, self._settings.job_queue, f"quarantined: {why}")
+        self._park(delivery, message, job_id, "quarantined", why)
+        queue = self._settings.job_queue
+        self._presence.outbox.put(lambda ledger: ledger.count_quarantined(queue, uuid4().hex))
+        self._metrics.quarantined()
+        _log.error("message quarantined", job_id=job_id, why=why, next=message.queue)
 
-    def _give_back(self, attempt: Attempt, why: str) -> None:
-        self._broker.requeue(attempt.delivery)
-        stage = "given back: the worker had to leave"
-        shown = _status_event(attempt.job.job_id, Status.QUEUED, stage)
-        self._presence.conclude(shown, self._outcome(uuid4().hex, Outcome.REQUEUED))
+    def _park(
+        self, delivery: Delivery, message: Outgoing, job_id: str | None, stage: str, why: str
+    ) -> None:
+        # Two broken messages may be equal and are still two: nothing ties them together.
+        step = f"{stage}.{uuid4().hex}"
+
+        def told(outcome: str) -> list[Event]:
+            if outcome != Outcome.PARKED:
+                return []
+            counted = [self._outcome(step, Outcome.PARKED)]
+            if job_id is not None:
+                counted.append(_status_event(job_id, Status.ERROR, stage, error_msg=why))
+            return counted
+
+        self._waiting_for = job_id or f"unreadable-{delivery.fingerprint[:12]}"
+        if self._settlement.settle(delivery, message, step, told) == Outcome.PARKED:
+            self._metrics.ended(Outcome.PARKED)
+
+    def _put_off(self, attempt: Attempt, why: str) -> None:
+        """Let the job be looked at again later, without an attempt."""
+        message = messages.deferred(attempt.delivery, self._settings.job_queue)
+        self._settle(attempt, message, None)
+        _log.info("put off", why=why, seconds=messages.DEFER_S)
+
+    def _give_back(self, delivery: Delivery, job_id: str | None, why: str) -> None:
+        events = [self._outcome(uuid4().hex, Outcome.REQUEUED)]
+        if job_id is not None:
+            stage = "given back: the worker had to leave"
+            events.append(_status_event(job_id, Status.QUEUED, stage))
+        self._settlement.give_back(delivery, *events)
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
-    def _ended_before(self, attempt: Attempt) -> bool:
-        """Finish what an earlier holder of this message began, if it had published the outcome."""
-        delivery = attempt.delivery
+    def _settled_before(self, attempt: Attempt) -> bool:
+        """Acknowledge what an earlier holder of this message has settled, if it is known to."""
+        delivery, job_id = attempt.delivery, attempt.job.job_id
         if not delivery.seen_before:
             return False
-        headers = self._broker.receipt(attempt.receipt)
-        outcome = str(headers.get(messages.OUTCOME)) if headers is not None else None
-        if outcome is None and self._known_as_announced(attempt.order):
-            outcome = Outcome.DONE.value
-        if outcome is None:
+        outcome = self._ask(lambda ledger: ledger.settled(attempt.step))
+        if outcome is None or (outcome == Outcome.DONE and not self._storage.has_whole(job_id)):
             return False
-        if outcome in (Outcome.DONE, Outcome.RETRIED, Outcome.PARKED):
-            self._presence.outbox.put(self._outcome(attempt.step, Outcome(outcome)))
-        if outcome == Outcome.DONE:
-            path = self._storage.path(attempt.job.job_id)
-            self._presence.outbox.put(*_done_events(attempt, path))
-        self._presence.flush(_FLUSH_S)
-        self._broker.acknowledge(delivery, attempt.receipt)
-        _log.info("job was published by an earlier holder; acknowledged", outcome=outcome)
+        self._settlement.acknowledge(delivery, attempt.step)
+        _log.info("settled by an earlier holder; acknowledged", outcome=outcome)
         return True
 
-    def _settle(self, delivery: Delivery, message: Outgoing, step: str, *events: Event) -> None:
-        receipt = messages.receipt_queue(self._settings.job_queue, step)
-        self._broker.publish(delivery, message, receipt)
-        self._presence.conclude(*events)
-        self._presence.flush(_FLUSH_S)
-        self._broker.acknowledge(delivery, receipt)
+    def _settle(
+        self, attempt: Attempt, message: Outgoing, shown: Event | None, seconds: float | None = None
+    ) -> str:
+        """Settle with `message`, of which `shown` is the status; the outcome that came of it."""
+        job_id, planned = attempt.job.job_id, message.outcome
+
+        def told(outcome: str) -> list[Event]:
+            events = (
+                []
+                if outcome == messages.PUT_OFF
+                else [self._outcome(attempt.event, Outcome(outcome), seconds)]
+            )
+            if outcome != planned:
+                stage = "put off: a queue refuses" if outcome == messages.PUT_OFF else "failed"
+                status = Status.QUEUED if outcome == messages.PUT_OFF else Status.ERROR
+                events.append(_status_event(job_id, status, stage))
+            elif shown is not None:
+                events.append(shown)
+            return events
+
+        self._waiting_for = job_id
+        outcome = self._settlement.settle(attempt.delivery, message, attempt.step, told)
+        if outcome != messages.PUT_OFF:
+            self._metrics.ended(Outcome(outcome), seconds)
+        return outcome
+
+    def _wait(self, why: str) -> None:
+        """An outcome waits with this worker, which is busy for as long."""
+        self.moved_at = time.monotonic()
+        self._presence.record.show(self._state(), job_id=self._waiting_for, stage=f"waiting: {why}")
+        self._metrics.busy(True)
 
     # The ledger
-
-    def _known_as_announced(self, order: str) -> bool:
-        return bool(self._ask(lambda ledger: ledger.announced(order)))
 
     def _held_elsewhere(self, job_id: str) -> bool:
         """Whether another worker, which is alive, works on the job."""
@@ -268,8 +353,7 @@ class JobHandler:
 
     def _let_go(self) -> None:
         self._presence.claim.let_go()
-        state = WorkerState.DRAINING if self._leaving.asked else WorkerState.IDLE
-        self._presence.record.show(state)
+        self._presence.record.show(self._state(WorkerState.IDLE))
         self._metrics.busy(False)
 
     def _ask(self, question: Callable[[Ledger], Any]) -> Any:
@@ -282,9 +366,11 @@ class JobHandler:
             _log.warning("ledger unreachable; continuing without", error=str(error)[:300])
             return None
 
+    def _state(self, otherwise: WorkerState = WorkerState.BUSY) -> WorkerState:
+        return WorkerState.DRAINING if self._leaving.asked else otherwise
+
     def _show(self, job_id: str, stage: str) -> None:
-        state = WorkerState.DRAINING if self._leaving.asked else WorkerState.BUSY
-        self._presence.record.show(state, job_id=job_id, stage=stage)
+        self._presence.record.show(self._state(), job_id=job_id, stage=stage)
         self._metrics.busy(True)
         self._progress(job_id, 0.0, stage)
 
@@ -319,24 +405,17 @@ class JobHandler:
 class Attempt:
     """A job and the delivery that brought it."""
 
-    def __init__(self, job: Job, delivery: Delivery, job_queue: str) -> None:
+    def __init__(self, job: Job, delivery: Delivery) -> None:
         self.job = job
         self.delivery = delivery
         self.began = time.monotonic()
         self.order = delivery.identity(job.job_id)
         self.step = delivery.step(job.job_id)
-        self.receipt = messages.receipt_queue(job_queue, self.step)
+        # Without an id of its own another order may have the same step, and counts as well.
+        self.event = self.step if delivery.message_id else f"{self.step}.{uuid4().hex}"
 
 
 def _status_event(job_id: str, status: Status, stage: str, **fields: Any) -> Event:
     return partial(
         put_status, status=JobStatus(job_id=job_id, status=status, stage=stage, **fields)
     )
-
-
-def _done_events(attempt: Attempt, path: str) -> list[Event]:
-    job_id = attempt.job.job_id
-    return [
-        _status_event(job_id, Status.DONE, "done", progress=1, download_url=path),
-        lambda ledger: ledger.mark_announced(attempt.order),
-    ]

@@ -27,6 +27,7 @@ MAX_TEXT_CHARACTERS = 2_000
 # About 15 characters are spoken a second: 20,000 are some 22 minutes, inside the job timeout.
 MAX_SPOKEN_CHARACTERS = 20_000
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_ID_IN_SIGHT = re.compile(rb'"job_id"\s*:\s*"([A-Za-z0-9][A-Za-z0-9._-]{0,127})"')
 
 
 class InvalidJobError(InvalidInputError):
@@ -88,6 +89,13 @@ class Result(BaseModel):
     job_id: str
     title: str
     storage_path: str
+
+
+def job_id_in(body: bytes) -> str | None:
+    """The job id that a message seems to have, without reading the rest; None when not in sight."""
+    found = _ID_IN_SIGHT.search(body[:MAX_BODY_BYTES])
+    job_id = found.group(1).decode() if found else None
+    return job_id if job_id and ".." not in job_id and job_id != WORKERS else None
 
 
 def parse_job(body: bytes) -> Job:

@@ -39,6 +39,11 @@ class Metrics:
             buckets=WAIT_BUCKETS,
             registry=self.registry,
         )
+        self._quarantined = Counter(
+            "autoscaler_worker_quarantined",
+            "Messages parked unread, as nobody could handle them.",
+            registry=self.registry,
+        )
         self._busy = Gauge(
             "autoscaler_worker_busy", "1 while a job is in hand.", registry=self.registry
         )
@@ -64,6 +69,10 @@ class Metrics:
         self._ended.labels(outcome.value).inc()
         if seconds is not None:
             self._duration.observe(seconds)
+
+    def quarantined(self) -> None:
+        """A message was parked unread."""
+        self._quarantined.inc()
 
     def waited(self, seconds: float) -> None:
         """A job had waited that long when it was taken."""

@@ -47,7 +47,7 @@ class WorkerProgram:
         storage = open_storage(settings.output)
         name = f"worker {settings.worker_id}"
         parameters = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
-        self._broker = Broker(parameters, settings.job_queue)
+        self._broker = Broker([parameters], settings.job_queue, declare=settings.declare_job_queue)
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
         renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
         self._presence = Presence(
@@ -76,8 +76,8 @@ class WorkerProgram:
         )
         self._http = http.Server(settings, self._routes(metrics), name="worker")
 
-    def run(self) -> int:
-        """Work, then leave; the exit code."""
+    def run(self) -> None:
+        """Work, then leave. Raises ConfigError when jobs can't be taken from such a queue."""
         settings = self._settings
         self._leaving.on_signals(settings.graceful_shutdown_timeout)
         if settings.interruption_notice:
@@ -88,7 +88,10 @@ class WorkerProgram:
         self._broker.start()
         if self._await_consuming():
             self._take_jobs()
-        return self._leave()
+        self._leave()
+        if self._broker.unserved:
+            allowed = f"a classic or quorum queue ({self._broker.unserved})"
+            raise ConfigError("JOB_QUEUE", settings.job_queue, allowed)
 
     def _await_consuming(self) -> bool:
         """Wait until jobs can come; False when asked to leave before.
@@ -98,6 +101,7 @@ class WorkerProgram:
         """
         while not (self._presence.tried.wait(_POLL_S) and self._broker.consuming.wait(_POLL_S)):
             self._moved_at = time.monotonic()
+            self._heed_the_queue()
             if self._leaving.asked:
                 return False
         seconds = time.time() - self._began
@@ -118,6 +122,7 @@ class WorkerProgram:
             try:
                 delivery = self._broker.deliveries.get(timeout=_POLL_S)
             except queue.Empty:
+                self._heed_the_queue()
                 reason = self._presence.drain_reason
                 if reason is not None:
                     self._leaving.ask(f"drain: {reason}")
@@ -127,12 +132,22 @@ class WorkerProgram:
             if taken == self._settings.max_jobs:
                 self._leaving.ask(f"MAX_JOBS: {taken}")
 
+    def _keep_waiting(self) -> bool:
+        """Whether to wait on for the broker, whose alarm may last: the main thread does nothing
+        else meanwhile."""
+        self._moved_at = time.monotonic()
+        return not self._leaving.out_of_time
+
+    def _heed_the_queue(self) -> None:
+        if self._broker.unserved:
+            self._leaving.ask(f"the job queue can't be served: {self._broker.unserved}")
+
     def _handle(self, delivery: Delivery) -> None:
         self._handler.handle(delivery)
         # A request made during the job counts only if it still stands.
         self._presence.look_again()
 
-    def _leave(self) -> int:
+    def _leave(self) -> None:
         _log.info("leaving", reason=self._leaving.reason)
         self._presence.record.show(WorkerState.DRAINING)
         self._broker.stop_consuming()
@@ -143,7 +158,6 @@ class WorkerProgram:
             _log.error("the ledger stayed unreachable; events are lost", events=left)
         self._http.stop()
         _log.info("left")
-        return 0
 
     # Pages
 
@@ -161,13 +175,13 @@ class WorkerProgram:
         # With a job in hand the main thread may have to wait, for an upload to end, say.
         patience = self._settings.job_timeout if self._presence.record.current.has_job else 0.0
         for name, moved_at, limit_s in (
-            ("broker", self._broker.moved_at, limit),
+            ("broker", self._broker.moved_at, max(limit, self._broker.patience_s)),
             ("ledger", self._presence.moved_at, limit),
             ("main", max(self._moved_at, self._handler.moved_at), max(limit, patience)),
         ):
             if now - moved_at > limit_s:
                 return f"the {name} thread has not moved for {now - moved_at:.0f} s"
-        return None
+        return self._broker.problem
 
     def _to_be_replaced(self) -> str | None:
         """Why an orchestrator should replace it: it is stuck, and no job in hand makes progress."""
@@ -181,7 +195,9 @@ class WorkerProgram:
         if self._leaving.asked:
             return f"leaving: {self._leaving.reason}"
         busy = self._presence.record.current.has_job
-        return None if self._broker.consuming.is_set() or busy else "not consuming yet"
+        if self._broker.consuming.is_set() or busy:
+            return None
+        return self._broker.obstacle or "not consuming yet"
 
     def _page(self, _: http.Request) -> http.Response:
         problem = self._stuck()
@@ -198,6 +214,7 @@ class WorkerProgram:
             "jobs_done": record.jobs_done,
             "broker_connected": self._broker.connected,
             "ledger_reachable": self._presence.reachable,
+            "waiting_for": self._broker.obstacle,
             "problem": problem,
         }
         status = HTTPStatus.SERVICE_UNAVAILABLE if problem else HTTPStatus.OK
@@ -236,8 +253,7 @@ def main() -> None:
     settings = or_exit(load_settings)
     logs.configure("worker", settings.log_level)
     try:
-        worker = WorkerProgram(settings)
+        WorkerProgram(settings).run()
     except ConfigError as error:
         sys.stderr.write(f"invalid configuration: {error}\n")
         raise SystemExit(2) from None
-    raise SystemExit(worker.run())

@@ -44,6 +44,9 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     redis_url: SecretStr
     job_queue: QueueName = JOB_QUEUE
     result_queue: QueueName = RESULT_QUEUE
+    declare_job_queue: bool = False
+    """Make the job queue where it does not exist, durable and without arguments; otherwise wait for
+    its owner to make it."""
     output: Annotated[str, Field(min_length=1)] = "data/videos"
     """A folder, or `s3://bucket/prefix`."""
     worker_id: Identifier = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
@@ -64,6 +67,8 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     """Before the first further attempt; four times as long before each later one."""
     max_jobs: Annotated[int, Field(ge=1)] | None = None
     """Leave after this many jobs, where the orchestrator starts a worker per job; default never."""
+    job_status_ttl: Annotated[int, Field(ge=60, le=31_536_000)] = 7 * 86_400
+    """For how long the ledger keeps a job's status after its last change."""
     interruption_notice: Annotated[str, AfterValidator(_notice)] | None = None
     """A file that appears, or a URL that answers 200, when the host is about to be shut down."""
     interruption_grace: Annotated[float, Field(ge=1, le=3600)] = 110

@@ -4,7 +4,8 @@ Keys:
     video_workers                hash, worker id -> WorkerRecord as JSON
     autoscaler:drain:<worker>    string, a drain request, expires
     autoscaler:claim:<job_id>    hash worker, token; expires
-    autoscaler:announced:<order> string, set once an order's result is announced, expires
+    autoscaler:settled:<step>    string, the outcome that was published for it, expires
+    autoscaler:handling:<message> string, how many began with it and have not ended, expires
     autoscaler:token             the fencing token counter
     autoscaler:lease:<name>      hash holder, token: who acts; expires
     autoscaler:orders            hash, target -> the newest order that a person gave, as JSON

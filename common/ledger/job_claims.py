@@ -1,4 +1,4 @@
-"""Job claims: who works on a job, and whether its result has been announced."""
+"""Job claims: who works on a job, what has been published for it, and who never came to an end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from common.ledger.store import PREFIX, TOKEN, wrapped
 from common.ledger.worker_records import WorkerRecords
 from common.records import Claim
 
-ANNOUNCED_TTL_S = 7 * 86_400
+_HANDLING_TTL_S = 86_400
 _CLAIM = """
 local token = redis.call('INCR', KEYS[2])
 redis.call('HSET', KEYS[1], 'worker', ARGV[1], 'token', token)
@@ -15,6 +15,15 @@ return token
 """
 _ONLY_IF_MINE = "if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end\n"
 _RENEW = _ONLY_IF_MINE + "redis.call('EXPIRE', KEYS[1], ARGV[2]) return 1"
+_BEGIN = """
+local begun = redis.call('INCR', KEYS[1])
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return begun
+"""
+_END = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) <= 1 then return redis.call('DEL', KEYS[1]) end
+return redis.call('DECR', KEYS[1])
+"""
 _RELEASE = _ONLY_IF_MINE + "redis.call('DEL', KEYS[1]) return 1"
 
 
@@ -50,23 +59,38 @@ class JobClaims(WorkerRecords):
         """Give the claim up; False when it was no longer ours."""
         return bool(self._run(_RELEASE, [_claim_key(claim.job_id)], [claim.token]))
 
-    def mark_announced(self, order: str) -> bool:
-        """Note that this order's result is announced; False when that was noted before.
-
-        An order is the job id, followed by the message id where the publisher gave one.
-        """
+    def mark_settled(self, step: str, outcome: str, *, ttl_s: int) -> None:
+        """Note that the outcome of this step has been published, and that its queue has it."""
         with wrapped():
-            return bool(self._redis.set(_announced_key(order), 1, nx=True, ex=ANNOUNCED_TTL_S))
+            self._redis.set(_settled_key(step), outcome, ex=ttl_s)
 
-    def announced(self, order: str) -> bool:
-        """Whether this order's result is known to have been announced."""
+    def settled(self, step: str) -> str | None:
+        """The outcome of this step that is known to have been published, if any is."""
         with wrapped():
-            return bool(self._redis.exists(_announced_key(order)))
+            outcome: str | None = self._redis.get(_settled_key(step))
+        return outcome
+
+    def forget_settled(self, step: str) -> None:
+        """The step's message is gone from the broker; another one may have the same name."""
+        with wrapped():
+            self._redis.delete(_settled_key(step))
+
+    def begin_handling(self, fingerprint: str) -> int:
+        """A worker begins with this message; how many began before and never came to an end."""
+        return int(self._run(_BEGIN, [_handling_key(fingerprint)], [_HANDLING_TTL_S])) - 1
+
+    def end_handling(self, fingerprint: str) -> None:
+        """One that began has come to an end, whatever that was."""
+        self._run(_END, [_handling_key(fingerprint)], [])
 
 
 def _claim_key(job_id: str) -> str:
     return f"{PREFIX}claim:{job_id}"
 
 
-def _announced_key(order: str) -> str:
-    return f"{PREFIX}announced:{order}"
+def _settled_key(step: str) -> str:
+    return f"{PREFIX}settled:{step}"
+
+
+def _handling_key(fingerprint: str) -> str:
+    return f"{PREFIX}handling:{fingerprint}"

@@ -27,7 +27,7 @@ STANDIN = str(Path(__file__).with_name("worker_standin.py"))
 LAUNCH = (
     "import sys; from common import logs; from worker.program import WorkerProgram; "
     "from worker.settings import load_settings; logs.configure('worker', terminal=False); "
-    f"sys.exit(WorkerProgram(load_settings(), (sys.executable, {STANDIN!r})).run())"
+    f"WorkerProgram(load_settings(), (sys.executable, {STANDIN!r})).run()"
 )
 
 

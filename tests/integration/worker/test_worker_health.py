@@ -35,7 +35,7 @@ def hang_broker(*_):
     worker._broker._session.connection.add_callback_threadsafe(hang)
 signal.signal(signal.SIGUSR1, hang)
 signal.signal(signal.SIGUSR2, hang_broker)
-sys.exit(worker.run())
+worker.run()
 """
 
 
