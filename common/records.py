@@ -39,10 +39,14 @@ class Outcome(StrEnum):
 class WorkerRecord(BaseModel):
     """One worker's entry in the hash WORKERS, as JSON under its id."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     id: str
     queue: str
+    vhost: str = ""
+    """Where the queue is; empty in records of workers that did not say so yet."""
+    instance: str = ""
+    """Of this very process, so that another with the same `id` is known for another."""
     status: WorkerState
     status_since: AwareDatetime
     started_at: AwareDatetime
@@ -107,6 +111,8 @@ class QueueCounters:
     """Totals of one queue since the ledger began; they outlive every worker."""
 
     queue: str
+    vhost: str = ""
+    """Where the queue is; empty where no worker has said so."""
     started: int = 0
     """First attempts begun: arrivals that have reached a worker."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)

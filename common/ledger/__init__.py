@@ -11,6 +11,7 @@ Keys:
     autoscaler:orders            hash, target -> the newest order that a person gave, as JSON
     autoscaler:event:<id>        string, marks an event as counted, expires
     autoscaler:queues            set of queues that have counters
+    autoscaler:holder:<queue>    string, the virtual host whose fleet has a queue of that name, expires
     autoscaler:counters:<queue>  hash of totals
     any other                    string, a text that a program keeps there (`put_text`)
 """
@@ -19,11 +20,14 @@ from __future__ import annotations
 
 from common.ledger.coordination import Coordination
 from common.ledger.job_claims import JobClaims
+from common.ledger.queue_holders import QueueHolders
 from common.ledger.queue_totals import QueueTotals
 from common.ledger.store import LedgerError
+from common.ledger.worker_identity import WorkerIdentity
+from common.ledger.worker_records import WorkerReplacedError
 
-__all__ = ["Ledger", "LedgerError"]
+__all__ = ["Ledger", "LedgerError", "WorkerReplacedError"]
 
 
-class Ledger(JobClaims, QueueTotals, Coordination):
+class Ledger(JobClaims, WorkerIdentity, QueueTotals, QueueHolders, Coordination):
     """A connection to the ledger. Every method raises LedgerError when Redis fails."""

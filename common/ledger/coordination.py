@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from common.ledger.store import PREFIX, TOKEN, Store, wrapped
+from common.ledger.store import PREFIX, TOKEN, Store, damaged, wrapped
 
 _ORDERS = f"{PREFIX}orders"
 _TAKE_LEASE = """
@@ -25,7 +25,9 @@ return redis.call('DEL', KEYS[1])
 """
 _PUT_ORDER = """
 local kept = redis.call('HGET', KEYS[1], ARGV[1])
-if kept and cjson.decode(kept)['at'] >= tonumber(ARGV[3]) then return 0 end
+local readable, order = pcall(cjson.decode, kept)
+local at = readable and type(order) == 'table' and tonumber(order['at'])
+if at and at >= tonumber(ARGV[3]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
@@ -38,7 +40,8 @@ class Coordination(Store):
         """Take or renew the lease; its token, higher for each new holder, or None when somebody
         else has it."""
         token = self._run(_TAKE_LEASE, [lease_key(name), TOKEN], [holder, round(ttl_s * 1000)])
-        return int(token) or None
+        # None where what is kept there is no number: nobody's until it expires.
+        return int(token or 0) or None
 
     def drop_lease(self, name: str, holder: str) -> None:
         """Give the lease back, if it is still ours."""
@@ -52,7 +55,8 @@ class Coordination(Store):
     def orders(self) -> dict[str, str]:
         """The newest order by target, as JSON."""
         with wrapped():
-            return dict(self._redis.hgetall(_ORDERS))
+            kept: dict[str, str] = self._redis.hgetall(_ORDERS)
+        return {target: text for target, text in kept.items() if not damaged(target)}
 
 
 def lease_key(name: str) -> str:

@@ -17,7 +17,7 @@ from common.records import (
 
 # Long enough that no outcome kept back during an outage comes after its mark has expired.
 EVENT_TTL_S = 7 * 86_400
-_QUEUES = f"{PREFIX}queues"
+QUEUES = f"{PREFIX}queues"
 _COUNT = """
 if not redis.call('SET', KEYS[1], 1, 'NX', 'EX', ARGV[1]) then return 0 end
 redis.call('SADD', KEYS[2], ARGV[2])
@@ -54,19 +54,24 @@ class QueueTotals(Store):
     def counters(self) -> list[QueueCounters]:
         """The totals of every queue that has any, by queue name."""
         with wrapped():
-            queues = sorted(self._redis.smembers(_QUEUES))
+            queues = sorted(self._redis.smembers(QUEUES))
             pipe = self._redis.pipeline(transaction=False)
             for queue in queues:
-                pipe.hgetall(f"{PREFIX}counters:{queue}")
+                pipe.hgetall(counters_key(queue))
             contents = pipe.execute()
         return [_counters(queue, fields) for queue, fields in zip(queues, contents, strict=True)]
 
     def _add(self, queue: str, event_id: str, steps: Mapping[str, float]) -> bool:
-        keys = [f"{PREFIX}event:{event_id}", _QUEUES, f"{PREFIX}counters:{queue}"]
+        keys = [f"{PREFIX}event:{event_id}", QUEUES, counters_key(queue)]
         args: list[Any] = [EVENT_TTL_S, queue]
         for name, step in steps.items():
             args += [name, step]
         return bool(self._run(_COUNT, keys, args))
+
+
+def counters_key(queue: str) -> str:
+    """The key of the totals of this queue."""
+    return f"{PREFIX}counters:{queue}"
 
 
 def _observation(name: str, bounds: Sequence[float], value: float) -> dict[str, float]:
@@ -80,6 +85,7 @@ def _counters(queue: str, fields: Mapping[str, str]) -> QueueCounters:
 
     return QueueCounters(
         queue=queue,
+        vhost=fields.get("vhost", ""),
         started=total("started"),
         outcomes={outcome: total(f"outcome:{outcome}") for outcome in Outcome},
         redelivered=total("redelivered"),

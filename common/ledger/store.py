@@ -19,11 +19,22 @@ class LedgerError(Exception):
 
 @contextmanager
 def wrapped() -> Iterator[None]:
-    """Turn what Redis raises into LedgerError."""
+    """Turn what Redis raises, and whatever can't be read of its answer, into LedgerError."""
     try:
         yield
-    except redis.RedisError as error:
-        raise LedgerError(f"ledger: {type(error).__name__}: {error}") from error
+    except (redis.RedisError, ValueError) as error:
+        text = readable(f"{type(error).__name__}: {error}")
+        raise LedgerError(f"ledger: {text}") from error
+
+
+def damaged(text: str) -> bool:
+    """Whether `text`, as read from the ledger, has bytes in it that are no UTF-8."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def readable(text: str) -> str:
+    """`text` with what is no text in it replaced, so that it can be written anywhere."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class Store:
@@ -40,6 +51,8 @@ class Store:
             redis.Redis.from_url(
                 url,
                 decode_responses=True,
+                # Bytes that are no text neither end a read nor change when they are sent back.
+                encoding_errors="surrogateescape",
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
                 health_check_interval=15,
@@ -57,16 +70,16 @@ class Store:
             seconds, micros = self._redis.time()
         return datetime.fromtimestamp(seconds + micros / 1e6, UTC)
 
-    def put_text(self, key: str, text: str) -> None:
-        """Keep a text under a key that is none of the ledger's own."""
+    def put_text(self, key: str, text: str, ttl_s: int | None = None) -> None:
+        """Keep a text under a key that is none of the ledger's own, for `ttl_s` seconds."""
         with wrapped():
-            self._redis.set(key, text)
+            self._redis.set(key, text, ex=ttl_s)
 
     def text(self, key: str) -> str | None:
-        """The text under that key, if there is one."""
+        """The text under that key, if there is one that can be read."""
         with wrapped():
             found: str | None = self._redis.get(key)
-        return found
+        return None if found is None or damaged(found) else found
 
     def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """What a Lua script returns, which Redis runs as one step."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from common.ledger.coordination import lease_key
-from common.ledger.store import PREFIX, Store, wrapped
+from common.ledger.store import PREFIX, LedgerError, Store, wrapped
 from common.records import WORKERS, DrainRequest, WorkerRecord
 
 # Drain only who is idle at this very moment: reading the state and asking are one step.
@@ -17,42 +17,64 @@ _REQUEST_DRAIN = """
 if ARGV[4] ~= '' and redis.call('HGET', KEYS[3], 'token') ~= ARGV[4] then return 0 end
 local record = redis.call('HGET', KEYS[1], ARGV[1])
 if not record then return 0 end
-local fields = cjson.decode(record)
-if fields['status'] ~= 'idle' then return 0 end
+local readable, fields = pcall(cjson.decode, record)
+if not readable or type(fields) ~= 'table' or fields['status'] ~= 'idle' then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 return 1
 """
+# A record of another process with the same id is left alone.
+_WRITE = """
+local entry = ARGV[3] ~= '' and redis.call('HGET', KEYS[1], ARGV[1])
+if entry then
+    local readable, fields = pcall(cjson.decode, entry)
+    local holder = readable and type(fields) == 'table' and fields['instance']
+    if type(holder) == 'string' and holder ~= '' and holder ~= ARGV[3] then return 0 end
+end
+if ARGV[2] == '' then
+    redis.call('DEL', KEYS[2])
+    return redis.call('HDEL', KEYS[1], ARGV[1])
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+
+
+class WorkerReplacedError(LedgerError):
+    """Another process has this worker's id by now, and the record is that one's."""
 
 
 class WorkerRecords(Store):
     """The record of each worker, and the drain request to it, if there is one."""
 
     def put_worker(self, record: WorkerRecord) -> WorkerRecord:
-        """Write `record` with `last_seen` set to the ledger's now; returns what was written."""
+        """Write `record` with `last_seen` set to the ledger's now; returns what was written.
+
+        Raises WorkerReplacedError where the record of that id is another process's.
+        """
         stamped = record.model_copy(update={"last_seen": self.now()})
-        with wrapped():
-            self._redis.hset(WORKERS, stamped.id, stamped.model_dump_json())
+        keys, instance = [WORKERS, drain_key(record.id)], record.instance
+        if not self._run(_WRITE, keys, [stamped.id, stamped.model_dump_json(), instance]):
+            raise WorkerReplacedError(f"ledger: another process is worker {record.id} by now")
         return stamped
 
-    def remove_worker(self, worker_id: str) -> None:
-        """Forget a worker that has left, and any drain request to it."""
-        with wrapped():
-            pipe = self._redis.pipeline()
-            pipe.hdel(WORKERS, worker_id)
-            pipe.delete(_drain_key(worker_id))
-            pipe.execute()
+    def remove_worker(self, worker_id: str, instance: str = "") -> None:
+        """Forget a worker that has left, and any drain request to it.
+
+        With `instance`, only where the record is not another process's.
+        """
+        self._run(_WRITE, [WORKERS, drain_key(worker_id)], [worker_id, "", instance])
 
     def worker(self, worker_id: str) -> WorkerRecord | None:
         """One worker's record, or None when there is none that can be read."""
         with wrapped():
             entry = self._redis.hget(WORKERS, worker_id)
-        return None if entry is None else _parse(entry)
+        return None if entry is None else parsed(entry)
 
     def workers(self) -> list[WorkerRecord]:
         """Every readable record; foreign or damaged entries of the hash are passed over."""
         with wrapped():
             entries = self._redis.hvals(WORKERS)
-        return [record for entry in entries if (record := _parse(entry)) is not None]
+        return [record for entry in entries if (record := parsed(entry)) is not None]
 
     def prune(self, older_than_s: float) -> int:
         """Forget workers not seen for that long (they died without leaving); how many."""
@@ -72,29 +94,36 @@ class WorkerRecords(Store):
         """
         name, token = lease or ("", "")
         content = json.dumps({"reason": reason, "at": self.now().isoformat()})
-        keys = [WORKERS, _drain_key(worker_id), lease_key(name)]
+        keys = [WORKERS, drain_key(worker_id), lease_key(name)]
         return bool(self._run(_REQUEST_DRAIN, keys, [worker_id, content, ttl_s, token]))
 
     def drain_request(self, worker_id: str) -> DrainRequest | None:
-        """What was asked of this worker, if anything."""
+        """What was asked of this worker, if anything that can be read."""
         with wrapped():
-            content = self._redis.get(_drain_key(worker_id))
+            content = self._redis.get(drain_key(worker_id))
         if content is None:
             return None
-        fields = json.loads(content)
-        return DrainRequest(worker_id, fields["reason"], datetime.fromisoformat(fields["at"]))
+        try:
+            fields = json.loads(content)
+            return DrainRequest(
+                worker_id, str(fields["reason"]), datetime.fromisoformat(fields["at"])
+            )
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
 
     def withdraw_drain(self, worker_id: str) -> None:
         """Take a drain request back."""
         with wrapped():
-            self._redis.delete(_drain_key(worker_id))
+            self._redis.delete(drain_key(worker_id))
 
 
-def _drain_key(worker_id: str) -> str:
+def drain_key(worker_id: str) -> str:
+    """The key of the drain request to this worker."""
     return f"{PREFIX}drain:{worker_id}"
 
 
-def _parse(entry: str) -> WorkerRecord | None:
+def parsed(entry: str) -> WorkerRecord | None:
+    """The record in an entry of the hash, or None when it can't be read."""
     try:
         return WorkerRecord.model_validate_json(entry)
     except ValidationError:

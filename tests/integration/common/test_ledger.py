@@ -102,6 +102,13 @@ def test_a_text_is_kept_under_its_key_alone(ledger: Ledger) -> None:
     assert ledger._redis.keys() == ["mine"]
 
 
+def test_a_text_may_have_an_end(ledger: Ledger) -> None:
+    ledger.put_text("mine", "a", ttl_s=60)
+    assert 0 < ledger._redis.ttl("mine") <= 60
+    ledger.put_text("mine", "b")
+    assert ledger._redis.ttl("mine") == -1
+
+
 def test_a_redis_that_is_away_is_a_ledger_error() -> None:
     with pytest.raises(LedgerError, match="ledger"):
         Ledger.connect("redis://127.0.0.1:9", timeout_s=0.2).workers()
