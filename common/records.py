@@ -117,6 +117,10 @@ class QueueCounters:
     """First attempts begun: arrivals that have reached a worker."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     redelivered: int = 0
+    quarantined: int = 0
+    """Messages parked unread, as nobody could handle them."""
+    refused: int = 0
+    """Outcomes that a queue refused to take, each time one did."""
     duration: Histogram = field(default_factory=lambda: Histogram((), 0.0))
     wait: Histogram = field(default_factory=lambda: Histogram((), 0.0))
     startup: Histogram = field(default_factory=lambda: Histogram((), 0.0))

@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from common.ledger import Ledger, LedgerError
+from common.ledger import Ledger, LedgerError, WorkerReplacedError
 from common.logs import get
 from common.records import WorkerRecord
+from worker.admission import Admission
 from worker.held_claim import HeldClaim
 from worker.outbox import Event, Outbox
 from worker.own_record import OwnRecord
@@ -29,10 +30,13 @@ class Presence:
         record: WorkerRecord,
         *,
         heartbeat_s: float,
+        admission: Admission,
         problem: Callable[[], str | None] = lambda: None,
     ) -> None:
         """`problem` says why the worker's own health check fails, if it does."""
         self._problem = problem
+        self._admission = admission
+        self._admitted = False
         self._ledger = ledger
         self._wake = threading.Event()
         self.outbox = Outbox(self._wake)
@@ -94,11 +98,20 @@ class Presence:
             self._wake.clear()
             stopping = self._stop
             try:
-                self._exchange()
+                if self._admitted or self._seek_admission():
+                    self._exchange()
                 if stopping:
-                    self._ledger.remove_worker(self.record.current.id)
+                    record = self.record.current
+                    self._ledger.remove_worker(record.id, record.instance)
                     return
+                if not self._admitted:
+                    self._wake.wait(_TICK_S)
+                    continue
                 self.reachable, pause = True, _BACKOFF_S[0]
+                self.tried.set()
+            except WorkerReplacedError:
+                self._admission.lost()
+                self.reachable, self._admitted = False, False
                 self.tried.set()
             except Exception as error:  # whatever it is, this thread must outlive it
                 if self.reachable:
@@ -110,8 +123,13 @@ class Presence:
                 continue
             self._wake.wait(_TICK_S)
 
+    def _seek_admission(self) -> bool:
+        self._admitted = self._admission.seek(self._ledger)
+        return self._admitted
+
     def _exchange(self) -> None:
         self._note_health()
+        self._admission.keep(self._ledger)
         self.outbox.send(self._ledger)
         self.record.write(self._ledger)
         self.claim.keep(self._ledger)

@@ -16,6 +16,7 @@ from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
+from worker.admission import Admission, this_instance
 from worker.broker import Broker
 from worker.handler import JobHandler
 from worker.leaving import Leaving
@@ -50,9 +51,12 @@ class WorkerProgram:
         self._broker = Broker([parameters], settings.job_queue, declare=settings.declare_job_queue)
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
         renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
+        record = _first_record(settings, self._began, parameters.virtual_host)
+        self._admission = Admission(record, heartbeat_s=settings.heartbeat_interval)
         self._presence = Presence(
             ledger,
-            _first_record(settings, self._began),
+            record,
+            admission=self._admission,
             heartbeat_s=settings.heartbeat_interval,
             problem=self._stuck,
         )
@@ -77,7 +81,7 @@ class WorkerProgram:
         self._http = http.Server(settings, self._routes(metrics), name="worker")
 
     def run(self) -> None:
-        """Work, then leave. Raises ConfigError when jobs can't be taken from such a queue."""
+        """Work, then leave. Raises ConfigError when it had to leave as it may not work like this."""
         settings = self._settings
         self._leaving.on_signals(settings.graceful_shutdown_timeout)
         if settings.interruption_notice:
@@ -89,9 +93,9 @@ class WorkerProgram:
         if self._await_consuming():
             self._take_jobs()
         self._leave()
-        if self._broker.unserved:
-            allowed = f"a classic or quorum queue ({self._broker.unserved})"
-            raise ConfigError("JOB_QUEUE", settings.job_queue, allowed)
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
 
     def _await_consuming(self) -> bool:
         """Wait until jobs can come; False when asked to leave before.
@@ -101,7 +105,7 @@ class WorkerProgram:
         """
         while not (self._presence.tried.wait(_POLL_S) and self._broker.consuming.wait(_POLL_S)):
             self._moved_at = time.monotonic()
-            self._heed_the_queue()
+            self._heed_refusal()
             if self._leaving.asked:
                 return False
         seconds = time.time() - self._began
@@ -122,7 +126,7 @@ class WorkerProgram:
             try:
                 delivery = self._broker.deliveries.get(timeout=_POLL_S)
             except queue.Empty:
-                self._heed_the_queue()
+                self._heed_refusal()
                 reason = self._presence.drain_reason
                 if reason is not None:
                     self._leaving.ask(f"drain: {reason}")
@@ -138,9 +142,17 @@ class WorkerProgram:
         self._moved_at = time.monotonic()
         return not self._leaving.out_of_time
 
-    def _heed_the_queue(self) -> None:
+    def _refusal(self) -> ConfigError | None:
+        """Why this worker may not work with these settings, as it turned out."""
         if self._broker.unserved:
-            self._leaving.ask(f"the job queue can't be served: {self._broker.unserved}")
+            allowed = f"a classic or quorum queue ({self._broker.unserved})"
+            return ConfigError("JOB_QUEUE", self._settings.job_queue, allowed)
+        return self._admission.refusal
+
+    def _heed_refusal(self) -> None:
+        refusal = self._refusal()
+        if refusal is not None:
+            self._leaving.ask(str(refusal))
 
     def _handle(self, delivery: Delivery) -> None:
         self._handler.handle(delivery)
@@ -228,11 +240,13 @@ def process_start() -> float:
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
 
 
-def _first_record(settings: WorkerSettings, began: float) -> WorkerRecord:
+def _first_record(settings: WorkerSettings, began: float, vhost: str) -> WorkerRecord:
     now = datetime.now(UTC)
     return WorkerRecord(
         id=settings.worker_id,
+        instance=this_instance(),
         queue=settings.job_queue,
+        vhost=vhost,
         status=WorkerState.STARTING,
         status_since=now,
         started_at=datetime.fromtimestamp(began, UTC),

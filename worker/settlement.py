@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from uuid import uuid4
 
 from common.ledger import Ledger
 from common.logs import get
@@ -55,8 +56,6 @@ class Settlement:
         self._waiting = waiting
         self._clock = clock
         self._sleep = sleep
-        self.refusals = 0
-        """How often a queue has refused an outcome."""
 
     def settle(
         self,
@@ -105,7 +104,8 @@ class Settlement:
                 continue
             except RefusedError as error:
                 why = str(error)
-            self.refusals += 1
+            queue, event_id = self._job_queue, uuid4().hex
+            self._presence.outbox.put(lambda ledger: ledger.count_refused(queue, event_id))
             _log.warning("outcome refused; it is kept", why=why, retry_in_s=pause_s)
             if self._clock() - since >= _PATIENCE_S:
                 for way in self._ways_round(delivery, message):

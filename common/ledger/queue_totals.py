@@ -51,6 +51,14 @@ class QueueTotals(Store):
         """A worker has begun to consume that many seconds after its start."""
         return self._add(queue, event_id, _observation("startup", STARTUP_BUCKETS, seconds))
 
+    def count_quarantined(self, queue: str, event_id: str) -> bool:
+        """A message was parked unread, as nobody could handle it."""
+        return self._add(queue, event_id, {"quarantined": 1})
+
+    def count_refused(self, queue: str, event_id: str) -> bool:
+        """A queue has refused to take an outcome."""
+        return self._add(queue, event_id, {"refused": 1})
+
     def counters(self) -> list[QueueCounters]:
         """The totals of every queue that has any, by queue name."""
         with wrapped():
@@ -89,6 +97,8 @@ def _counters(queue: str, fields: Mapping[str, str]) -> QueueCounters:
         started=total("started"),
         outcomes={outcome: total(f"outcome:{outcome}") for outcome in Outcome},
         redelivered=total("redelivered"),
+        quarantined=total("quarantined"),
+        refused=total("refused"),
         duration=_histogram("duration", DURATION_BUCKETS, fields),
         wait=_histogram("wait", WAIT_BUCKETS, fields),
         startup=_histogram("startup", STARTUP_BUCKETS, fields),
