@@ -1,4 +1,4 @@
-"""Whether this worker may join the fleet: its id is nobody else's, and its queue no other fleet's."""
+"""Whether a worker may join the fleet: its id is nobody else's, its queue no other fleet's."""
 
 from __future__ import annotations
 

@@ -218,7 +218,7 @@ class JobHandler:
         result = Result(job_id=job.job_id, title=job.title, storage_path=path)
         seconds = time.monotonic() - attempt.began
         message = messages.announced(result, self._settings.result_queue, attempt.order)
-        done = _status_event(job.job_id, Status.DONE, "done", progress=1, download_url=path)
+        done = self._status(job.job_id, Status.DONE, "done", progress=1, download_url=path)
         if self._settle(attempt, message, done, seconds) == Outcome.DONE:
             record = self._presence.record
             record.amend(jobs_done=record.current.jobs_done + 1)
@@ -238,7 +238,7 @@ class JobHandler:
             )
             tries = f"attempt {delivery.attempt + 2} of {settings.job_max_retries + 1}"
             status, stage = Status.QUEUED, f"waiting {message.delay_s} s for {tries}"
-        shown = _status_event(attempt.job.job_id, status, stage, error_msg=why)
+        shown = self._status(attempt.job.job_id, status, stage, error_msg=why)
         outcome = self._settle(attempt, message, shown)
         _log.warning("job failed", outcome=outcome, error=why, next=message.queue)
 
@@ -271,7 +271,7 @@ class JobHandler:
                 return []
             counted = [self._outcome(step, Outcome.PARKED)]
             if job_id is not None:
-                counted.append(_status_event(job_id, Status.ERROR, stage, error_msg=why))
+                counted.append(self._status(job_id, Status.ERROR, stage, error_msg=why))
             return counted
 
         self._waiting_for = job_id or f"unreadable-{delivery.fingerprint[:12]}"
@@ -288,7 +288,7 @@ class JobHandler:
         events = [self._outcome(uuid4().hex, Outcome.REQUEUED)]
         if job_id is not None:
             stage = "given back: the worker had to leave"
-            events.append(_status_event(job_id, Status.QUEUED, stage))
+            events.append(self._status(job_id, Status.QUEUED, stage))
         self._settlement.give_back(delivery, *events)
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
@@ -320,7 +320,7 @@ class JobHandler:
             if outcome != planned:
                 stage = "put off: a queue refuses" if outcome == messages.PUT_OFF else "failed"
                 status = Status.QUEUED if outcome == messages.PUT_OFF else Status.ERROR
-                events.append(_status_event(job_id, status, stage))
+                events.append(self._status(job_id, status, stage))
             elif shown is not None:
                 events.append(shown)
             return events
@@ -395,6 +395,10 @@ class JobHandler:
             lambda ledger: ledger.count_started(queue, event_id, first=first, wait_s=wait)
         )
 
+    def _status(self, job_id: str, status: Status, stage: str, **fields: Any) -> Event:
+        shown = JobStatus(job_id=job_id, status=status, stage=stage, **fields)
+        return partial(put_status, status=shown, ttl_s=self._settings.job_status_ttl)
+
     def _outcome(self, step: str, outcome: Outcome, seconds: float | None = None) -> Event:
         queue = self._settings.job_queue
         return lambda ledger: ledger.count_outcome(
@@ -413,9 +417,3 @@ class Attempt:
         self.step = delivery.step(job.job_id)
         # Without an id of its own another order may have the same step, and counts as well.
         self.event = self.step if delivery.message_id else f"{self.step}.{uuid4().hex}"
-
-
-def _status_event(job_id: str, status: Status, stage: str, **fields: Any) -> Event:
-    return partial(
-        put_status, status=JobStatus(job_id=job_id, status=status, stage=stage, **fields)
-    )

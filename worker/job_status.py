@@ -30,9 +30,9 @@ class JobStatus(BaseModel):
     error_msg: str | None = None
 
 
-def put_status(ledger: Ledger, status: JobStatus) -> None:
-    """Write a job's status. Raises LedgerError."""
-    ledger.put_text(status.job_id, status.model_dump_json())
+def put_status(ledger: Ledger, status: JobStatus, ttl_s: int) -> None:
+    """Write a job's status, to be kept for `ttl_s` seconds. Raises LedgerError."""
+    ledger.put_text(status.job_id, status.model_dump_json(), ttl_s)
 
 
 def read_status(ledger: Ledger, job_id: str) -> JobStatus | None:

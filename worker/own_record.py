@@ -19,8 +19,16 @@ _PROGRESS_S = 1.0
 class OwnRecord:
     """Changed by the worker's threads, written by one of them."""
 
-    def __init__(self, record: WorkerRecord, *, heartbeat_s: float, wake: threading.Event) -> None:
+    def __init__(
+        self,
+        record: WorkerRecord,
+        *,
+        heartbeat_s: float,
+        status_ttl_s: int,
+        wake: threading.Event,
+    ) -> None:
         """`wake` is set when there is something to write."""
+        self._status_ttl_s = status_ttl_s
         self._heartbeat_s = heartbeat_s
         self._wake = wake
         self._lock = threading.Lock()
@@ -90,7 +98,7 @@ class OwnRecord:
         try:
             self.last_heartbeat = ledger.put_worker(record).last_seen
             if status is not None:
-                put_status(ledger, status)
+                put_status(ledger, status, self._status_ttl_s)
         except LedgerError:
             self._changed = True
             raise

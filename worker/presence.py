@@ -30,6 +30,7 @@ class Presence:
         record: WorkerRecord,
         *,
         heartbeat_s: float,
+        status_ttl_s: int,
         admission: Admission,
         problem: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -40,7 +41,9 @@ class Presence:
         self._ledger = ledger
         self._wake = threading.Event()
         self.outbox = Outbox(self._wake)
-        self.record = OwnRecord(record, heartbeat_s=heartbeat_s, wake=self._wake)
+        self.record = OwnRecord(
+            record, heartbeat_s=heartbeat_s, status_ttl_s=status_ttl_s, wake=self._wake
+        )
         self.claim = HeldClaim(record.id, self.outbox)
         self.drain_reason: str | None = None
         """Why the scaler wants this worker to leave, while it does."""

@@ -58,6 +58,7 @@ class WorkerProgram:
             record,
             admission=self._admission,
             heartbeat_s=settings.heartbeat_interval,
+            status_ttl_s=settings.job_status_ttl,
             problem=self._stuck,
         )
         self._moved_at = time.monotonic()
@@ -81,7 +82,7 @@ class WorkerProgram:
         self._http = http.Server(settings, self._routes(metrics), name="worker")
 
     def run(self) -> None:
-        """Work, then leave. Raises ConfigError when it had to leave as it may not work like this."""
+        """Work, then leave. Raises ConfigError when it left because it may not work like this."""
         settings = self._settings
         self._leaving.on_signals(settings.graceful_shutdown_timeout)
         if settings.interruption_notice:

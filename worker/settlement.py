@@ -104,9 +104,7 @@ class Settlement:
                 continue
             except RefusedError as error:
                 why = str(error)
-            queue, event_id = self._job_queue, uuid4().hex
-            self._presence.outbox.put(lambda ledger: ledger.count_refused(queue, event_id))
-            _log.warning("outcome refused; it is kept", why=why, retry_in_s=pause_s)
+            self._note_refusal(why, pause_s)
             if self._clock() - since >= _PATIENCE_S:
                 for way in self._ways_round(delivery, message):
                     try:
@@ -115,6 +113,11 @@ class Settlement:
                         continue
             self._wait(why, pause_s)
             pause_s = min(_PAUSE_S[1], 2 * pause_s)
+
+    def _note_refusal(self, why: str, pause_s: float) -> None:
+        queue, event_id = self._job_queue, uuid4().hex
+        self._presence.outbox.put(lambda ledger: ledger.count_refused(queue, event_id))
+        _log.warning("outcome refused; it is kept", why=why, retry_in_s=pause_s)
 
     def _ways_round(self, delivery: Delivery, message: Outgoing) -> Iterator[Outgoing]:
         """Where the job can go meanwhile, in place of a queue that refuses its outcome."""

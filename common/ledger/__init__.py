@@ -11,7 +11,7 @@ Keys:
     autoscaler:orders            hash, target -> the newest order that a person gave, as JSON
     autoscaler:event:<id>        string, marks an event as counted, expires
     autoscaler:queues            set of queues that have counters
-    autoscaler:holder:<queue>    string, the virtual host whose fleet has a queue of that name, expires
+    autoscaler:holder:<queue>    string, the virtual host whose fleet has this queue, expires
     autoscaler:counters:<queue>  hash of totals
     any other                    string, a text that a program keeps there (`put_text`)
 """

@@ -14,6 +14,7 @@ from common.ledger import Ledger, LedgerError
 from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.waiting import until
+from worker.admission import Admission
 from worker.job_status import JobStatus, Status, put_status, read_status
 from worker.presence import Presence
 
@@ -76,8 +77,13 @@ def take_as_another(ledger: Ledger, job: str) -> None:
 
 @pytest.fixture
 def presence(switch: Switch, queue: str) -> Iterator[Presence]:
+    first = record("w1", queue, WorkerState.STARTING)
     presence = Presence(
-        cast(Ledger, switch), record("w1", queue, WorkerState.STARTING), heartbeat_s=10
+        cast(Ledger, switch),
+        first,
+        admission=Admission(first, heartbeat_s=10),
+        heartbeat_s=10,
+        status_ttl_s=600,
     )
     presence.start()
     yield presence
@@ -119,7 +125,7 @@ def test_an_end_is_never_hidden_by_late_progress(presence: Presence, ledger: Led
         job_id = f"j{number}"
         presence.record.show(WorkerState.BUSY, job_id=job_id)
         presence.record.progress(status(job_id))
-        presence.conclude(partial(put_status, status=status(job_id, Status.DONE)))
+        presence.conclude(partial(put_status, status=status(job_id, Status.DONE), ttl_s=600))
         presence.claim.let_go()
         presence.record.show(WorkerState.IDLE)
     until(lambda: len(presence.outbox) == 0)
