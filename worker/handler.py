@@ -38,7 +38,7 @@ from worker.outbox import Event
 from worker.presence import Presence
 from worker.renderer import Renderer
 from worker.settings import WorkerSettings
-from worker.settlement import Settlement, ended
+from worker.settlement import WEEK_S, Settlement, ended, mark_settled
 from worker.storage import Storage
 from worker.video.themes import Catalogue
 
@@ -299,6 +299,9 @@ class JobHandler:
         if not delivery.seen_before:
             return False
         outcome = self._ask(lambda ledger: ledger.settled(attempt.step))
+        if outcome is None and delivery.message_id:
+            # Another copy of this order may have brought it to its end.
+            outcome = self._ask(lambda ledger: ledger.settled(attempt.order))
         if outcome is None or (outcome == Outcome.DONE and not self._storage.has_whole(job_id)):
             return False
         self._settlement.acknowledge(delivery, attempt.step)
@@ -323,6 +326,8 @@ class JobHandler:
                 events.append(self._status(job_id, status, stage))
             elif shown is not None:
                 events.append(shown)
+            if outcome == Outcome.DONE and attempt.delivery.message_id:
+                events.append(mark_settled(attempt.order, outcome, WEEK_S))
             return events
 
         self._waiting_for = job_id

@@ -29,7 +29,7 @@ _TURN_S = 0.2
 _PATIENCE_S = 15.0
 _PUT_OFF_S = 60
 # A message with an id of its own is known by it for a week, others until they are acknowledged.
-_MARK_S = 7 * 86_400
+WEEK_S = 7 * 86_400
 _NAMELESS_MARK_S = 3_600
 _log = get("job")
 
@@ -71,10 +71,8 @@ class Settlement:
         to leave before any queue takes it, and BrokerLostError.
         """
         outcome = self._publish(delivery, message).outcome
-        ttl_s = _MARK_S if delivery.message_id else _NAMELESS_MARK_S
-        self._presence.conclude(
-            *told(outcome), lambda ledger: ledger.mark_settled(step, outcome, ttl_s=ttl_s)
-        )
+        ttl_s = WEEK_S if delivery.message_id else _NAMELESS_MARK_S
+        self._presence.conclude(*told(outcome), mark_settled(step, outcome, ttl_s))
         self.acknowledge(delivery, step)
         return outcome
 
@@ -135,6 +133,15 @@ class Settlement:
                 raise GivenBackError(f"the worker leaves, and {why}")
             self._waiting(why)
             self._sleep(_TURN_S)
+
+
+def mark_settled(name: str, outcome: str, ttl_s: int) -> Event:
+    """This step, or this order, has been settled with this outcome."""
+
+    def tell(ledger: Ledger) -> None:
+        ledger.mark_settled(name, outcome, ttl_s=ttl_s)
+
+    return tell
 
 
 def ended(delivery: Delivery) -> Event:

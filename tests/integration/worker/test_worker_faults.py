@@ -83,9 +83,9 @@ def test_a_second_worker_waits_for_the_first_and_its_result(fleet: Fleet, tmp_pa
         fleet.start(name)
         fleet.ready(name)
     go_on = tmp_path / "go on"
-    job = fleet.submit(f"await {go_on}")
+    job = fleet.submit(f"await {go_on}", message_id="order1")
     until(lambda: fleet.renders(job))
-    fleet.submit("fast", job)  # the same order twice, as after a partition
+    fleet.submit("fast", job, message_id="order1")  # the same order twice, as after a partition
     until(lambda: fleet.happened("put off") > 0, what="the copy is put off")
     go_on.touch()
     until(lambda: fleet.happened("settled by an earlier holder") > 0)
@@ -100,9 +100,9 @@ def test_a_worker_asks_the_ledger_before_it_takes_its_first_job(
     """The broker is there at once, the ledger's first answer comes late."""
     go_on = tmp_path / "go on"
     fleet.start("w1")
-    job = fleet.submit(f"await {go_on}")
+    job = fleet.submit(f"await {go_on}", message_id="order1")
     until(lambda: fleet.renders(job))
-    fleet.submit("fast", job)
+    fleet.submit("fast", job, message_id="order1")
     with FaultProxy(fleet.stack.redis_port) as proxy:
         proxy.freeze()
         fleet.start("w2", REDIS_URL=f"redis://127.0.0.1:{proxy.port}/0")
