@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+Entry = TypeVar("Entry")
 
 WORKERS = "video_workers"
 """The ledger's hash with a WorkerRecord for each worker."""
@@ -120,3 +123,12 @@ class QueueCounters:
     duration: Histogram = field(default_factory=lambda: Histogram((), 0.0))
     wait: Histogram = field(default_factory=lambda: Histogram((), 0.0))
     startup: Histogram = field(default_factory=lambda: Histogram((), 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Generic[Entry]):
+    """What was read of several entries, and which could not be read."""
+
+    found: list[Entry]
+    damaged: tuple[str, ...] = ()
+    """Their names, as far as those are text."""

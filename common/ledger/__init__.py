@@ -1,18 +1,21 @@
 """The fleet ledger in Redis: who works, on what, with what outcome. The only user of `redis`.
 
-Keys:
-    video_workers                hash, worker id -> WorkerRecord as JSON
-    autoscaler:drain:<worker>    string, a drain request, expires
+Keys, and what ends each:
+    video_workers                hash, worker id -> WorkerRecord as JSON; removed by the worker that
+                                 leaves, by `prune` once its worker has been silent for an hour
+    autoscaler:drain:<worker>    string, a drain request; expires
     autoscaler:claim:<job_id>    hash worker, token; expires
-    autoscaler:announced:<order> string, set once an order's result is announced, expires
-    autoscaler:token             the fencing token counter
+    autoscaler:announced:<order> string, set once an order's result is announced; expires
+    autoscaler:token             the fencing token counter; one
     autoscaler:lease:<name>      hash holder, token: who acts; expires
-    autoscaler:orders            hash, target -> the newest order that a person gave, as JSON
-    autoscaler:event:<id>        string, marks an event as counted, expires
-    autoscaler:queues            set of queues that have counters
-    autoscaler:holder:<queue>    string, the virtual host whose fleet has a queue of that name, expires
-    autoscaler:counters:<queue>  hash of totals
-    any other                    string, a text that a program keeps there (`put_text`)
+    autoscaler:orders            hash, target -> the newest order that a person gave, as JSON; one
+                                 of a target that is gone is removed by `prune_orders`
+    autoscaler:event:<id>        string, marks an event as counted; expires
+    autoscaler:holder:<queue>    string, the virtual host whose fleet has the queue's name; expires
+    autoscaler:counters:<queue>  hash of totals, and their vhost; expires once nothing is counted
+    autoscaler:queues            set of queues that have counters; `prune_queues` removes the others
+    any other                    string, a text that a program keeps there (`put_text`), for as long
+                                 as that says
 """
 
 from __future__ import annotations

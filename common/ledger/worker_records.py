@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
 from common.ledger.coordination import lease_key
-from common.ledger.store import PREFIX, LedgerError, Store, wrapped
-from common.records import WORKERS, DrainRequest, WorkerRecord
+from common.ledger.store import PREFIX, LedgerError, Store, readable, wrapped
+from common.records import WORKERS, DrainRequest, Entries, WorkerRecord
 
 # Drain only who is idle at this very moment: reading the state and asking are one step.
 # With a lease given, only its present holder may ask.
@@ -37,6 +37,32 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
+# A piece of the hash, without the records that were last seen before ARGV[3] (in UTC, as our
+# workers write it): of thousands of the dead none leaves Redis. What is written differently does.
+_RECENT = """
+local piece = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
+local found = {}
+for i = 1, #piece[2], 2 do
+    local day = string.match(piece[2][i + 1], '"last_seen":"(%d+%-%d+%-%d+T%d+:%d+:%d+)[.%d]*Z"')
+    if not day or day >= ARGV[3] then
+        found[#found + 1] = piece[2][i]
+        found[#found + 1] = piece[2][i + 1]
+    end
+end
+return {piece[1], found}
+"""
+# Only what is still as it was read: a worker that is back has written its record anew.
+_FORGET = """
+local gone = 0
+for i = 1, #ARGV, 2 do
+    if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+        gone = gone + redis.call('HDEL', KEYS[1], ARGV[i])
+    end
+end
+return gone
+"""
+_PIECE = 1000
+_FORGET_AT_ONCE = 200
 
 
 class WorkerReplacedError(LedgerError):
@@ -72,18 +98,48 @@ class WorkerRecords(Store):
 
     def workers(self) -> list[WorkerRecord]:
         """Every readable record; foreign or damaged entries of the hash are passed over."""
-        with wrapped():
-            entries = self._redis.hvals(WORKERS)
-        return [record for entry in entries if (record := parsed(entry)) is not None]
+        return self.recent_workers(None).found
 
-    def prune(self, older_than_s: float) -> int:
-        """Forget workers not seen for that long (they died without leaving); how many."""
+    def recent_workers(self, seen_within_s: float | None) -> Entries[WorkerRecord]:
+        """The records of workers seen within that time, or of all, and the ids of damaged ones."""
+        since = ""
+        if seen_within_s is not None:
+            since = _second(self.now() - timedelta(seconds=seen_within_s))
+        entries: dict[str, str] = {}
+        cursor = "0"
+        while True:
+            cursor, piece = self._run(_RECENT, [WORKERS], [cursor, _PIECE, since])
+            entries.update(zip(piece[::2], piece[1::2], strict=True))
+            if cursor == "0":
+                break
+        found, unread = [], []
+        for name, entry in entries.items():
+            record = parsed(entry)
+            # Under another's name it would be counted twice.
+            if record is None or record.id != name:
+                unread.append(readable(name))
+            else:
+                found.append(record)
+        return Entries(found, tuple(unread))
+
+    def prune(self, older_than_s: float, *, most: int = 2000) -> int:
+        """Forget workers not seen for that long (they died without leaving); how many.
+
+        At most `most` at once, so that nobody waits for long; entries that can't be read stay. A
+        record from the future, of before the ledger's clock was set back, is of a dead one too.
+        """
         now = self.now()
-        dead = [w.id for w in self.workers() if (now - w.last_seen).total_seconds() > older_than_s]
-        if dead:
-            with wrapped():
-                self._redis.hdel(WORKERS, *dead)
-        return len(dead)
+        dead: list[str] = []
+        with wrapped():
+            for name, entry in self._redis.hscan_iter(WORKERS, count=_PIECE):
+                record = parsed(entry)
+                if record and abs((now - record.last_seen).total_seconds()) > older_than_s:
+                    dead += (name, entry)
+                if len(dead) >= 2 * most:
+                    break
+        step = 2 * _FORGET_AT_ONCE
+        pieces = [dead[at : at + step] for at in range(0, len(dead), step)]
+        return sum(int(self._run(_FORGET, [WORKERS], piece)) for piece in pieces)
 
     def request_drain(
         self, worker_id: str, reason: str, *, ttl_s: int = 60, lease: tuple[str, int] | None = None
@@ -128,3 +184,7 @@ def parsed(entry: str) -> WorkerRecord | None:
         return WorkerRecord.model_validate_json(entry)
     except ValidationError:
         return None
+
+
+def _second(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
