@@ -21,6 +21,7 @@ Keys, and what ends each:
 from __future__ import annotations
 
 from common.ledger.coordination import Coordination
+from common.ledger.fleet_reading import FleetReading
 from common.ledger.job_claims import JobClaims
 from common.ledger.queue_holders import QueueHolders
 from common.ledger.queue_totals import QueueTotals
@@ -31,5 +32,5 @@ from common.ledger.worker_records import WorkerReplacedError
 __all__ = ["Ledger", "LedgerError", "WorkerReplacedError"]
 
 
-class Ledger(JobClaims, WorkerIdentity, QueueTotals, QueueHolders, Coordination):
+class Ledger(JobClaims, WorkerIdentity, FleetReading, QueueTotals, QueueHolders, Coordination):
     """A connection to the ledger. Every method raises LedgerError when Redis fails."""

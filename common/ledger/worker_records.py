@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from pydantic import ValidationError
 
 from common.ledger.coordination import lease_key
-from common.ledger.store import PREFIX, LedgerError, Store, readable, wrapped
-from common.records import WORKERS, DrainRequest, Entries, WorkerRecord
+from common.ledger.store import PREFIX, LedgerError, Store, wrapped
+from common.records import WORKERS, DrainRequest, WorkerRecord
 
 # Drain only who is idle at this very moment: reading the state and asking are one step.
 # With a lease given, only its present holder may ask.
@@ -36,20 +36,6 @@ if ARGV[2] == '' then
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
-"""
-# A piece of the hash, without the records that were last seen before ARGV[3] (in UTC, as our
-# workers write it): of thousands of the dead none leaves Redis. What is written differently does.
-_RECENT = """
-local piece = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
-local found = {}
-for i = 1, #piece[2], 2 do
-    local day = string.match(piece[2][i + 1], '"last_seen":"(%d+%-%d+%-%d+T%d+:%d+:%d+)[.%d]*Z"')
-    if not day or day >= ARGV[3] then
-        found[#found + 1] = piece[2][i]
-        found[#found + 1] = piece[2][i + 1]
-    end
-end
-return {piece[1], found}
 """
 # Only what is still as it was read: a worker that is back has written its record anew.
 _FORGET = """
@@ -95,32 +81,6 @@ class WorkerRecords(Store):
         with wrapped():
             entry = self._redis.hget(WORKERS, worker_id)
         return None if entry is None else parsed(entry)
-
-    def workers(self) -> list[WorkerRecord]:
-        """Every readable record; foreign or damaged entries of the hash are passed over."""
-        return self.recent_workers(None).found
-
-    def recent_workers(self, seen_within_s: float | None) -> Entries[WorkerRecord]:
-        """The records of workers seen within that time, or of all, and the ids of damaged ones."""
-        since = ""
-        if seen_within_s is not None:
-            since = _second(self.now() - timedelta(seconds=seen_within_s))
-        entries: dict[str, str] = {}
-        cursor = "0"
-        while True:
-            cursor, piece = self._run(_RECENT, [WORKERS], [cursor, _PIECE, since])
-            entries.update(zip(piece[::2], piece[1::2], strict=True))
-            if cursor == "0":
-                break
-        found, unread = [], []
-        for name, entry in entries.items():
-            record = parsed(entry)
-            # Under another's name it would be counted twice.
-            if record is None or record.id != name:
-                unread.append(readable(name))
-            else:
-                found.append(record)
-        return Entries(found, tuple(unread))
 
     def prune(self, older_than_s: float, *, most: int = 2000) -> int:
         """Forget workers not seen for that long (they died without leaving); how many.
@@ -184,7 +144,3 @@ def parsed(entry: str) -> WorkerRecord | None:
         return WorkerRecord.model_validate_json(entry)
     except ValidationError:
         return None
-
-
-def _second(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
