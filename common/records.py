@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+Entry = TypeVar("Entry")
 
 WORKERS = "video_workers"
 """The ledger's hash with a WorkerRecord for each worker."""
@@ -111,8 +115,6 @@ class QueueCounters:
     """Totals of one queue since the ledger began; they outlive every worker."""
 
     queue: str
-    vhost: str = ""
-    """Where the queue is; empty where no worker has said so."""
     started: int = 0
     """First attempts begun: arrivals that have reached a worker."""
     outcomes: dict[Outcome, int] = field(default_factory=dict)
@@ -124,3 +126,16 @@ class QueueCounters:
     duration: Histogram = field(default_factory=lambda: Histogram((), 0.0))
     wait: Histogram = field(default_factory=lambda: Histogram((), 0.0))
     startup: Histogram = field(default_factory=lambda: Histogram((), 0.0))
+    vhost: str = ""
+    """Where the queue is; empty where no worker has said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries(Generic[Entry]):
+    """What was read of several entries, and which could not be read."""
+
+    found: list[Entry]
+    damaged: tuple[str, ...] = ()
+    """Their names, as far as those are text."""
+    unnamed: Mapping[tuple[str, bool], int] = field(default_factory=dict)
+    """How many silent workers were only counted, by queue and whether they have a job."""

@@ -203,6 +203,13 @@ WORKER_STARTUP = Metric(
     " sum by (queue, le) (rate(autoscaler_worker_startup_seconds_bucket[1d])))",
     histogram=True,
 )
+LEDGER_UNUSED = Metric(
+    "autoscaler_ledger_entries_unused",
+    ("kind",),
+    "Entries of the ledger that are left out of all metrics: worker, totals (both damaged),"
+    " queue (of one name in several virtual hosts)",
+    "autoscaler_ledger_entries_unused > 0",
+)
 SLO_JOBS = Metric(
     "autoscaler_slo_jobs_total",
     ("queue",),

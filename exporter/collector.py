@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from common.amqp import parameters
 from common.errors import ConfigError
 from common.ledger import Ledger
+from common.logs import get
 from exporter.depths import Depths
 from exporter.directory import Directory
 from exporter.families import (
@@ -24,19 +25,24 @@ from exporter.families import (
 )
 from exporter.management import Details, Management
 from exporter.members import members
+from exporter.mixed_queues import mixed
 from exporter.selection import DEAD_SUFFIX, QueueName, Selection
 from exporter.settings import ExporterSettings
 from exporter.sources import Pending, Reading, SourceError, SourceReader
+from exporter.steady_totals import SteadyTotals
 from exporter.thresholds import AlertSettings, read_alert_settings
 
 # Of the scrape's time: what waiting for the very first listing may take, and by when the queues
 # must have answered; the ledger is read after them.
 _LISTING_SHARE = 0.4
 _QUEUES_SHARE = 0.7
+# So many names a log line holds.
+_SAID = 10
+_log = get("exporter")
 
 
 class Exporter:
-    """The sources, kept connected between scrapes. Holds no values."""
+    """The sources, kept connected between scrapes. Holds no values but what totals have shown."""
 
     def __init__(
         self,
@@ -59,6 +65,8 @@ class Exporter:
                 raise ConfigError("MANAGEMENT_URL", None, "a URL, as QUEUES or VHOSTS has patterns")
             self._directory = Directory(management, settings.discovery_interval, clock=clock)
         self._depths = Depths(settings, clock)
+        self._steady = SteadyTotals()
+        self._said: tuple[object, ...] = ([], [], {})
         self._sources: dict[str, SourceReader[Any]] = {
             name: SourceReader(name, clock=clock)
             for name in ("amqp", "management", "ledger", "thresholds")
@@ -96,7 +104,8 @@ class Exporter:
         details = self._begin_details(queues, deadline)
         read_depths = partial(self._depths.read, queues, until)
         readings["amqp"] = self._sources["amqp"].begin(read_depths).result(until)
-        readings["ledger"] = self._sources["ledger"].begin(self.view).result(deadline)
+        read_ledger = partial(self._ledger_of, queues)
+        readings["ledger"] = self._sources["ledger"].begin(read_ledger).result(deadline)
         readings["thresholds"] = self._sources["thresholds"].begin(self._alerts).result(deadline)
         if details is not None:
             readings["management"] = details.result(deadline)
@@ -106,14 +115,39 @@ class Exporter:
 
     def view(self) -> LedgerView:
         """Read the ledger. Raises LedgerError."""
-        records, counters = self._ledger.workers(), self._ledger.counters()
+        records = self._ledger.recent_workers(
+            self._settings.forget_after, silent_after_s=self._settings.unhealthy_after_s
+        )
+        totals = self._ledger.totals()
         fleet = members(
-            records,
+            records.found,
             self._ledger.now(),
             unhealthy_after_s=self._settings.unhealthy_after_s,
             forget_after_s=self._settings.forget_after,
         )
-        return LedgerView(fleet, counters)
+        return LedgerView(fleet, totals.found, records.unnamed, records.damaged, totals.damaged)
+
+    def _ledger_of(self, queues: Sequence[QueueName]) -> LedgerView:
+        """The view for a scrape that reads `queues`. On the ledger's thread alone."""
+        view = self.view()
+        steady = self._steady.follow(view.counters, view.damaged_totals, self._clock())
+        view = view._replace(counters=steady, mixed=mixed(queues, view.fleet, view.counters))
+        self._say(view)
+        return view
+
+    def _say(self, view: LedgerView) -> None:
+        """Log what is left out when that changes."""
+        workers, totals = sorted(view.damaged_workers), sorted(view.damaged_totals)
+        several = dict(sorted(view.mixed.items())[:_SAID])
+        unused = (workers[:_SAID], totals[:_SAID], several)
+        if unused != self._said:
+            self._said = unused
+            _log.warning(
+                "ledger entries left out of the metrics",
+                workers=workers[:_SAID],
+                totals=totals[:_SAID],
+                in_several_vhosts=several,
+            )
 
     def _queues(self, readings: dict[str, Reading[Any]], timeout_s: float) -> list[QueueName]:
         if self._directory is None:

@@ -15,7 +15,7 @@ from common.records import Histogram, Outcome, QueueCounters, WorkerRecord
 from exporter import catalog
 from exporter.depths import Depth
 from exporter.management import Details
-from exporter.members import Member, counts, in_flight, stranded
+from exporter.members import UNHEALTHY, Member, counts, in_flight, stranded
 from exporter.selection import DEAD_SUFFIX, QueueName
 from exporter.sources import Reading
 from exporter.thresholds import AlertSettings
@@ -28,6 +28,21 @@ class LedgerView(NamedTuple):
 
     fleet: Sequence[Member]
     counters: Sequence[QueueCounters]
+    unnamed: Mapping[tuple[str, bool], int] = {}
+    """Silent workers that are only counted, by queue and whether they have a job."""
+    damaged_workers: Sequence[str] = ()
+    damaged_totals: Sequence[str] = ()
+    """Ids, and queues, whose entries can't be read."""
+    mixed: Mapping[str, Sequence[str]] = {}
+    """Queues whose fleets can't be told apart, and their virtual hosts."""
+
+    def usable(self) -> LedgerView:
+        """What is left without the queues whose fleets can't be told apart."""
+        return self._replace(
+            fleet=[member for member in self.fleet if member.record.queue not in self.mixed],
+            counters=[total for total in self.counters if total.queue not in self.mixed],
+            unnamed={key: n for key, n in self.unnamed.items() if key[0] not in self.mixed},
+        )
 
 
 class ScrapeReadings(NamedTuple):
@@ -50,13 +65,26 @@ def families(seen: ScrapeReadings) -> Iterator[Family]:
         yield from queue_families(seen.depths)
     if seen.details is not None:
         yield from detail_families(seen.details)
-    if ledger is not None:
-        yield from fleet_families(ledger.fleet, seen.names, seen.named)
-        yield from counter_families(ledger.counters, seen.names, seen.named)
     if alerts is not None:
         yield from alert_families(alerts)
-    if ledger is not None and alerts is not None:
-        yield from slo_families(ledger.counters, seen.named, alerts.start_within_s)
+    if ledger is not None:
+        yield from ledger_families(ledger, seen)
+
+
+def ledger_families(ledger: LedgerView, seen: ScrapeReadings) -> Iterator[Family]:
+    """What the ledger holds. Of queues that it can't be asked about nothing, not even a 0."""
+    known = ledger.usable()
+    names, named = seen.names - ledger.mixed.keys(), seen.named - ledger.mixed.keys()
+    yield from fleet_families(known.fleet, names, named, known.unnamed)
+    names, named = names - set(ledger.damaged_totals), named - set(ledger.damaged_totals)
+    yield from counter_families(known.counters, names, named)
+    if seen.alerts is not None:
+        yield from slo_families(known.counters, named, seen.alerts.start_within_s)
+    unused = catalog.LEDGER_UNUSED.family()
+    unused.add_metric(("worker",), len(ledger.damaged_workers))
+    unused.add_metric(("totals",), len(ledger.damaged_totals))
+    unused.add_metric(("queue",), len(ledger.mixed))
+    yield unused
 
 
 def queue_families(depths: Mapping[QueueName, Depth]) -> Iterator[Family]:
@@ -107,14 +135,17 @@ NAMED_JOBS = 100
 
 
 def fleet_families(
-    fleet: Sequence[Member], queues: Iterable[str], named: Iterable[str]
+    fleet: Sequence[Member],
+    queues: Iterable[str],
+    named: Iterable[str],
+    unnamed: Mapping[tuple[str, bool], int],
 ) -> Iterator[Family]:
-    """Workers and jobs in flight.
+    """Workers and jobs in flight; the `unnamed` are silent and have no series of their own.
 
     No worker with a job of a queue is 0 jobs in flight: the ledger answered. Zeros by state are
     given for the `named` queues only, as `queues` may be ten thousand.
     """
-    by_queue: dict[str, list[Member]] = {queue: [] for queue in named}
+    by_queue: dict[str, list[Member]] = {queue: [] for queue in (*named, *(q for q, _ in unnamed))}
     for member in fleet:
         by_queue.setdefault(member.record.queue, []).append(member)
     flying, lost, workers = (
@@ -127,8 +158,11 @@ def fleet_families(
         for record in _longest_at_work(crew):
             known = {"queue": queue, "worker": record.id, "job_id": str(record.job_id)}
             jobs.add_metric((), known)
-        lost.add_metric((queue,), stranded(crew))
-        for state, count in counts(crew).items():
+        with_job, without = unnamed.get((queue, True), 0), unnamed.get((queue, False), 0)
+        lost.add_metric((queue,), stranded(crew) + with_job)
+        totals = counts(crew)
+        totals[UNHEALTHY] += with_job + without
+        for state, count in totals.items():
             workers.add_metric((queue, state), count)
     yield from (flying, lost, workers, jobs)
     yield from _worker_families(fleet)

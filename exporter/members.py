@@ -39,7 +39,8 @@ def members(
     """The workers to report, by id. Those not seen for `forget_after_s` are left out."""
     found = []
     for record in sorted(records, key=lambda record: record.id):
-        silent_s = (now - record.last_seen).total_seconds()
+        # From the future: of before the ledger's clock was set back.
+        silent_s = abs((now - record.last_seen).total_seconds())
         if silent_s > forget_after_s:
             continue
         if silent_s > unhealthy_after_s:

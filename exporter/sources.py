@@ -51,6 +51,10 @@ class Pending(Generic[T]):
             error = "no answer within the scrape's deadline"
         except (SourceError, LedgerError) as failure:
             error = str(failure)
+        except Exception as fault:
+            # A fault of ours with one source must not cost the page of all.
+            _log.exception("source could not be read", source=self._source.name)
+            error = f"{type(fault).__name__} while it was read"
         reading = Reading(value, error, self._clock() - self._began)
         self._source.note(reading)
         return reading

@@ -27,6 +27,7 @@ from scaler.external.settings import ExternalScalerSettings
 from scaler.loop.controller import Controller
 from scaler.loop.discovery import Discovery
 from scaler.loop.history import History
+from scaler.loop.housekeeping import Housekeeping
 from scaler.loop.lease import Leader
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import LedgerBoard
@@ -142,7 +143,7 @@ def _controller(
         orchestrators=sorted(made),
         prometheus=without_credentials(prometheus.url),
     )
-    return Controller(
+    controller = Controller(
         config.targets,
         signals=Signals(prometheus),
         orchestrators=made,
@@ -154,6 +155,14 @@ def _controller(
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
         recall=Restore(prometheus, interval_s=config.scaling.metrics_collection_interval),
     )
+    controller.subscribe(
+        Housekeeping(
+            ledger,
+            leads=leader.leads,
+            targets=lambda: [target.name for target in controller.targets],
+        )
+    )
+    return controller
 
 
 def _reloader(

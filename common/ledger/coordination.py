@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from common.ledger.store import PREFIX, TOKEN, Store, damaged, wrapped
@@ -31,6 +32,11 @@ if at and at >= tonumber(ARGV[3]) then return 0 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
+# Only what is still as it was read.
+_FORGET_ORDER = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+return redis.call('HDEL', KEYS[1], ARGV[1])
+"""
 
 
 class Coordination(Store):
@@ -57,6 +63,26 @@ class Coordination(Store):
         with wrapped():
             kept: dict[str, str] = self._redis.hgetall(_ORDERS)
         return {target: text for target, text in kept.items() if not damaged(target)}
+
+    def prune_orders(self, targets: Collection[str], older_than_s: float) -> int:
+        """Forget the orders for targets that are none of `targets`, given longer ago than that;
+        how many. One that can't be read is of no target."""
+        with wrapped():
+            kept: dict[str, str] = self._redis.hgetall(_ORDERS)
+        since = self.now().timestamp() - older_than_s
+        gone = [
+            (target, text)
+            for target, text in kept.items()
+            if target not in targets and not _given_at(text) > since
+        ]
+        return sum(int(self._run(_FORGET_ORDER, [_ORDERS], each)) for each in gone)
+
+
+def _given_at(text: str) -> float:
+    try:
+        return float(json.loads(text)["at"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return -math.inf
 
 
 def lease_key(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.ledger.queue_totals import QUEUES, counters_key
+from common.ledger.queue_totals import QUEUES, TOTALS_TTL_S, counters_key
 from common.ledger.store import PREFIX, Store
 
 HOLDER_TTL_S = 86_400
@@ -18,6 +18,7 @@ if counted ~= ARGV[2] then
     redis.call('HSET', KEYS[2], 'vhost', ARGV[2])
     redis.call('SADD', KEYS[3], ARGV[1])
 end
+redis.call('EXPIRE', KEYS[2], ARGV[4])
 return false
 """
 
@@ -32,7 +33,7 @@ class QueueHolders(Store):
         hold lapses `ttl_s` seconds after it was last asked for.
         """
         keys = [holder_key(queue), counters_key(queue), QUEUES]
-        holder: str | None = self._run(_REGISTER, keys, [queue, vhost, ttl_s])
+        holder: str | None = self._run(_REGISTER, keys, [queue, vhost, ttl_s, TOTALS_TTL_S])
         return holder
 
 

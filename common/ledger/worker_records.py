@@ -37,6 +37,18 @@ end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return 1
 """
+# Only what is still as it was read: a worker that is back has written its record anew.
+_FORGET = """
+local gone = 0
+for i = 1, #ARGV, 2 do
+    if redis.call('HGET', KEYS[1], ARGV[i]) == ARGV[i + 1] then
+        gone = gone + redis.call('HDEL', KEYS[1], ARGV[i])
+    end
+end
+return gone
+"""
+_PIECE = 1000
+_FORGET_AT_ONCE = 200
 
 
 class WorkerReplacedError(LedgerError):
@@ -70,20 +82,24 @@ class WorkerRecords(Store):
             entry = self._redis.hget(WORKERS, worker_id)
         return None if entry is None else parsed(entry)
 
-    def workers(self) -> list[WorkerRecord]:
-        """Every readable record; foreign or damaged entries of the hash are passed over."""
-        with wrapped():
-            entries = self._redis.hvals(WORKERS)
-        return [record for entry in entries if (record := parsed(entry)) is not None]
+    def prune(self, older_than_s: float, *, most: int = 2000) -> int:
+        """Forget workers not seen for that long (they died without leaving); how many.
 
-    def prune(self, older_than_s: float) -> int:
-        """Forget workers not seen for that long (they died without leaving); how many."""
+        At most `most` at once, so that nobody waits for long; entries that can't be read stay. A
+        record from the future, of before the ledger's clock was set back, is of a dead one too.
+        """
         now = self.now()
-        dead = [w.id for w in self.workers() if (now - w.last_seen).total_seconds() > older_than_s]
-        if dead:
-            with wrapped():
-                self._redis.hdel(WORKERS, *dead)
-        return len(dead)
+        dead: list[str] = []
+        with wrapped():
+            for name, entry in self._redis.hscan_iter(WORKERS, count=_PIECE):
+                record = parsed(entry)
+                if record and abs((now - record.last_seen).total_seconds()) > older_than_s:
+                    dead += (name, entry)
+                if len(dead) >= 2 * most:
+                    break
+        step = 2 * _FORGET_AT_ONCE
+        pieces = [dead[at : at + step] for at in range(0, len(dead), step)]
+        return sum(int(self._run(_FORGET, [WORKERS], piece)) for piece in pieces)
 
     def request_drain(
         self, worker_id: str, reason: str, *, ttl_s: int = 60, lease: tuple[str, int] | None = None

@@ -69,7 +69,7 @@ def test_a_named_queue_without_events_has_zeros_and_others_only_what_demand_need
     ended = {dict(labels)["queue"] for name, labels in found if name == "autoscaler_jobs_total"}
     assert ended == {"named"}
     assert not any(name.endswith("_bucket") for name, _ in found)
-    found = samples(fleet_families([], queues, ["named"]))
+    found = samples(fleet_families([], queues, ["named"], {}))
     assert found[("autoscaler_jobs_in_flight", (("queue", "matched"),))] == 0
     states = [labels for name, labels in found if name == "autoscaler_workers"]
     assert len(states) == 5
@@ -85,7 +85,7 @@ def test_of_many_jobs_those_longest_in_hand_are_named() -> None:
             started_at=at, last_seen=began, job_id=f"j{number}",
         )  # fmt: skip
         crew.append(Member(record, "busy", at))
-    found = samples(fleet_families(crew, ["q"], ["q"]))
+    found = samples(fleet_families(crew, ["q"], ["q"], {}))
     jobs = [dict(labels) for name, labels in found if name == "autoscaler_worker_job_info"]
     assert len(jobs) == NAMED_JOBS
     last = 2 * NAMED_JOBS - 1
