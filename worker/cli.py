@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,7 @@ from worker.dead import Parked, ParkedJobs
 from worker.errors import JobError
 from worker.job_queue import BrokerError, JobQueue
 from worker.jobs import Job, parse_job
+from worker.scratch import sweep
 from worker.settings import VoiceSettings, WorkerSettings, load_settings
 from worker.video.themes import Catalogue
 
@@ -64,6 +68,12 @@ def render(
     from worker.video.voices import Voices
 
     job = _read(file)
+    if out.is_dir() or not out.parent.is_dir():
+        _fail(f"--out: {_shown(out)} is not a file's name in a folder that exists", 2)
+    # So that what is unfinished is removed then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for folder in {Path(tempfile.gettempdir()), out.parent}:
+        sweep(folder)
     voices = Voices(*or_exit(lambda: load(VoiceSettings)).for_voices())
     try:
         catalogue = Catalogue.load(themes)
@@ -73,7 +83,12 @@ def render(
         _fail(str(error), 2)
     except JobError as error:
         _fail(str(error), 1)
-    typer.echo(f"{out}: {seconds:.1f} s of video")
+    typer.echo(f"{_shown(out)}: {seconds:.1f} s of video")
+
+
+def _shown(path: Path) -> str:
+    """The path with what is no UTF-8 replaced, since that can't be printed."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 @dead.command("list")

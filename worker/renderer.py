@@ -16,9 +16,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import IO, Any
 
+from worker import scratch
+from worker.children import how_it_ended, last_words
 from worker.errors import JobError, PermanentError, TransientError
 
 RENDER_ARGV = (sys.executable, "-m", "worker.video.child")
@@ -51,33 +54,47 @@ class Renderer:
         reason, TransientError when the process died, could not start or took longer than the
         timeout, and the error that the process itself reports.
         """
-        output, child_end = os.pipe()
-        with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
-            stdin.write(json.dumps(request).encode())
-            stdin.seek(0)
+        # All that it writes by the way lies in a folder that goes with it, however it ends.
+        with scratch.scratch_folder() as folder, ExitStack() as opened:
             try:
-                process = self._start(stdin, child_end, stderr)
+                # Files without a name: the request may hold a secret.
+                stdin = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+                stderr = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+                stdin.write(json.dumps(request).encode())
+                stdin.seek(0)
             except OSError as error:
-                os.close(output)
-                raise TransientError(f"the renderer could not be started: {error}") from error
-            finally:
-                os.close(child_end)
-            try:
-                return self._follow(_Lines(output), report, check)
-            except EOFError:
-                raise TransientError(_cause_of_death(process, stderr)) from None
-            finally:
-                self._end(process)
-                os.close(output)
+                raise scratch.unwritable(error, folder) from error
+            return self._supervise(folder, stdin, stderr, report, check)
 
-    def _start(self, stdin: IO[bytes], stdout: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
+    def _supervise(
+        self, folder: Path, stdin: IO[bytes], stderr: IO[bytes], report: Report, check: Check
+    ) -> dict[str, Any]:
+        output, child_end = os.pipe()
+        try:
+            process = self._start(folder, stdin, child_end, stderr)
+        except OSError as error:
+            os.close(output)
+            raise TransientError(f"the renderer could not be started: {error}") from error
+        finally:
+            os.close(child_end)
+        try:
+            return self._follow(_Lines(output), report, check)
+        except EOFError:
+            raise TransientError(_cause_of_death(process, stderr)) from None
+        finally:
+            self._end(process)
+            os.close(output)
+
+    def _start(
+        self, folder: Path, stdin: IO[bytes], stdout: int, stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
         self._process = subprocess.Popen(
             self._argv,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             start_new_session=True,
-            env={**os.environ, "WORKER_PID": str(os.getpid())},
+            env={**os.environ, "WORKER_PID": str(os.getpid()), "TMPDIR": str(folder)},
         )
         return self._process
 
@@ -129,8 +146,5 @@ class _Lines:
 
 
 def _cause_of_death(process: subprocess.Popen[bytes], stderr: IO[bytes]) -> str:
-    code = process.wait()
-    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _TAIL_BYTES))
-    tail = " ".join(stderr.read().decode("utf-8", "replace").split())
-    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    how, tail = how_it_ended(process.wait()), last_words(stderr, _TAIL_BYTES)
     return f"the renderer {how}" + (f": …{tail}" if tail else "")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 from common.errors import ConfigError
+from worker import scratch
 from worker.errors import TransientError
 
 _BOXES = (b"ftyp", b"moov", b"mdat")
@@ -30,9 +30,14 @@ class Storage(ABC):
     def has_whole(self, job_id: str) -> bool:
         """Whether the job's result is there, and whole."""
 
+    @property
     @abstractmethod
+    def works_in(self) -> Path:
+        """The folder of its workplaces, in which workers that die leave unfinished files."""
+
     def workplace(self, job_id: str) -> Path:
         """A fresh file name to render to."""
+        return scratch.part(self.works_in, job_id)
 
     @abstractmethod
     def keep(self, job_id: str, made: Path) -> str:
@@ -50,7 +55,7 @@ class FolderStorage(Storage):
         self._folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            probe = folder / f".probe-{uuid4().hex}"
+            probe = scratch.part(folder, "probe")
             probe.touch()
             probe.unlink()
         except OSError as error:
@@ -63,8 +68,9 @@ class FolderStorage(Storage):
     def has_whole(self, job_id: str) -> bool:
         return _whole(Path(self.path(job_id)))
 
-    def workplace(self, job_id: str) -> Path:
-        return self._folder / f".{job_id}.{uuid4().hex}.part.mp4"
+    @property
+    def works_in(self) -> Path:
+        return self._folder
 
     def keep(self, job_id: str, made: Path) -> str:
         if not _whole(made):
@@ -74,7 +80,7 @@ class FolderStorage(Storage):
             made.replace(self.path(job_id))
             _sync(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise TransientError(f"the result could not be kept: {error}") from error
+            raise scratch.unwritable(error, self._folder) from error
         return self.path(job_id)
 
 
@@ -107,8 +113,9 @@ class BucketStorage(Storage):
         except Exception as error:
             raise TransientError(f"the bucket does not answer: {error!r:.300}") from error
 
-    def workplace(self, job_id: str) -> Path:
-        return Path(tempfile.gettempdir()) / f"{job_id}.{uuid4().hex}.part.mp4"
+    @property
+    def works_in(self) -> Path:
+        return Path(tempfile.gettempdir())
 
     def keep(self, job_id: str, made: Path) -> str:
         if not _whole(made):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from worker.jobs import Job
+from worker.scratch import scratch_folder, unwritable
 from worker.video.encode import Film, Track, encode, save
 from worker.video.pictures import Artist
 from worker.video.sound import write_voices
@@ -27,22 +27,24 @@ def render(
 ) -> float:
     """Write the job's video to `path`; how long it is, in seconds.
 
-    Raises TransientError or PermanentError.
+    Raises TransientError, also for a full disk, or PermanentError.
     """
     spoken = _speak(job, theme, voices, report)
-    with tempfile.TemporaryDirectory(prefix="render-") as name:
-        folder = Path(name)
-        film = lay_out(job, theme, spoken, folder, report)
-        seconds = film.frames / FPS
-        encode(
-            film,
-            path,
-            folder=folder,
-            threads=threads,
-            report=lambda done: report(
-                _DRAWN + (1 - _DRAWN) * done, f"encoding, {done:.0%} of {seconds:.0f} s"
-            ),
-        )
+    with scratch_folder() as folder:
+        try:
+            film = lay_out(job, theme, spoken, folder, report)
+            seconds = film.frames / FPS
+            encode(
+                film,
+                path,
+                folder=folder,
+                threads=threads,
+                report=lambda done: report(
+                    _DRAWN + (1 - _DRAWN) * done, f"encoding, {done:.0%} of {seconds:.0f} s"
+                ),
+            )
+        except OSError as error:
+            raise unwritable(error, folder) from error
     return seconds
 
 

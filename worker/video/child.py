@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 _PR_SET_PDEATHSIG = 1
 
@@ -17,15 +19,18 @@ _PR_SET_PDEATHSIG = 1
 def main() -> None:
     """Read the request, render, report the result."""
     _die_with_the_worker()
+    # What libraries and programs print must not get between the reports.
+    say = partial(_say, os.fdopen(os.dup(1), "w", encoding="utf-8"))
+    os.dup2(2, 1)
     request = json.load(sys.stdin)
-    _say(progress=0.0, stage="starting the renderer")
+    say(progress=0.0, stage="starting the renderer")
     try:
-        _say(result={"seconds": _render(request)})
+        say(result={"seconds": _render(request, say)})
     except Exception as error:
-        _say(error=_described(error))
+        say(error=_described(error))
 
 
-def _render(request: dict[str, Any]) -> float:
+def _render(request: dict[str, Any], say: Callable[..., None]) -> float:
     # Heavy, so only after the first report to the worker.
     from worker.jobs import Job
     from worker.video.assemble import render
@@ -42,7 +47,7 @@ def _render(request: dict[str, Any]) -> float:
         Path(request["path"]),
         voices=Voices(*request["voices"]),
         threads=request["threads"],
-        report=lambda progress, stage: _say(progress=progress, stage=stage),
+        report=lambda progress, stage: say(progress=progress, stage=stage),
     )
 
 
@@ -56,9 +61,9 @@ def _described(error: Exception) -> dict[str, Any]:
     return {"permanent": permanent, "message": message[:1000]}
 
 
-def _say(**message: Any) -> None:
-    sys.stdout.write(json.dumps(message) + "\n")
-    sys.stdout.flush()
+def _say(reports: IO[str], **message: Any) -> None:
+    reports.write(json.dumps(message) + "\n")
+    reports.flush()
 
 
 def _die_with_the_worker() -> None:

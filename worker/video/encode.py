@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -12,17 +13,22 @@ from pathlib import Path
 
 from PIL import Image
 
+from worker.children import how_it_ended, last_words
 from worker.errors import TransientError
 from worker.video.themes import HEIGHT, WIDTH
 from worker.video.timeline import FPS
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
+_TAIL_BYTES = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Pictures of one size that follow each other: (frame, file), the first at frame 0."""
+    """Pictures of one size that follow each other: (frame, file), the first at frame 0.
+
+    Files lie in the folder in which the film is encoded and have plain names.
+    """
 
     pictures: Sequence[tuple[int, Path]]
     x: int = 0
@@ -60,49 +66,75 @@ def encode(
 ) -> None:
     """Write the film to `path`, with notes in `folder`. `report` takes the share that is done.
 
-    Raises TransientError when ffmpeg fails.
+    Raises TransientError when ffmpeg fails or the disk is full.
     """
-    try:
-        process = subprocess.Popen(
-            command(film, path, folder=folder, threads=threads),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
-        )
-    except OSError as error:
-        raise TransientError(f"ffmpeg is not installed on this host: {error}") from error
-    for line in process.stdout or ():
-        name, _, value = line.strip().partition("=")
-        if name == "frame" and value.isdigit():
-            report(min(1.0, int(value) / max(1, film.frames)))
-    _, complaint = process.communicate()
+    words = command(film, path, folder=folder, threads=threads)
+    notes = folder / "ffmpeg.txt"
+    # To a file, since a pipe that nobody reads yet would fill and stop the encoder.
+    with notes.open("wb") as stderr:
+        try:
+            process = subprocess.Popen(
+                words,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+            )
+        except OSError as error:
+            raise TransientError(f"ffmpeg is not installed on this host: {error}") from error
+        with process:
+            try:
+                _follow(process, film.frames, report)
+            except BaseException:
+                process.kill()
+                raise
     if process.returncode != 0:
-        raise TransientError(f"ffmpeg failed: {' '.join(complaint.split())[-400:]}")
+        raise TransientError(_complaint(process.returncode, notes, path))
+
+
+def _follow(process: subprocess.Popen[bytes], frames: int, report: Callable[[float], None]) -> None:
+    for line in process.stdout or ():
+        name, _, value = line.decode("ascii", "replace").strip().partition("=")
+        if name == "frame" and value.isdigit():
+            report(min(1.0, int(value) / max(1, frames)))
+
+
+def _complaint(code: int, notes: Path, path: Path) -> str:
+    """Why ffmpeg failed, by the end of what it wrote."""
+    with notes.open("rb") as file:
+        tail = last_words(file, _TAIL_BYTES)
+    full = os.strerror(errno.ENOSPC) in tail
+    room = f"the disk is full: no room for the video in {path.parent}: " if full else ""
+    return f"{room}ffmpeg {how_it_ended(code)}" + (f": …{tail}" if tail else "")
 
 
 def command(film: Film, path: Path, *, folder: Path, threads: int) -> list[str]:
-    """ffmpeg's command line for the film."""
+    """ffmpeg's command line for the film, to be run in `folder`, where notes are left for it."""
     words = "ffmpeg -nostdin -hide_banner -loglevel error -y -progress pipe:1 -stats_period 0.5"
     arguments = [*words.split(), "-filter_complex_threads", "1"]
     if film.background is not None:
-        arguments += ["-stream_loop", "-1", "-i", str(film.background)]
+        arguments += ["-stream_loop", "-1", "-i", _url(film.background)]
     for number, track in enumerate(film.tracks):
-        listing = folder / f"track{number}.txt"
-        listing.write_text(_listing(track, film.frames))
-        arguments += ["-f", "concat", "-safe", "0", "-i", str(listing)]
+        name = f"track{number}.txt"
+        (folder / name).write_text(_listing(track, film.frames))
+        arguments += ["-f", "concat", "-safe", "0", "-i", name]
     inputs = len(film.tracks) + (film.background is not None)
-    arguments += ["-i", str(film.sound)]
+    arguments += ["-i", _url(film.sound)]
     graph, sound = _graph(film), f"{inputs}:a"
     if film.music is not None:
         file, volume = film.music
-        arguments += ["-stream_loop", "-1", "-i", str(file)]
+        arguments += ["-stream_loop", "-1", "-i", _url(file)]
         graph += f";[{inputs + 1}:a]volume={volume}[music]"
         graph += f";[{inputs}:a][music]amix=duration=first:normalize=0[sound]"
         sound = "[sound]"
     arguments += ["-filter_complex", graph, "-map", "[video]", "-map", sound]
-    return [*arguments, *encoding(threads), "-f", "mp4", str(path)]
+    return [*arguments, *encoding(threads), "-f", "mp4", _url(path)]
+
+
+def _url(path: Path) -> str:
+    """A path of any characters, so that ffmpeg reads it as just that."""
+    return f"file:{path.absolute()}"
 
 
 def encoding(threads: int) -> list[str]:
@@ -121,7 +153,8 @@ def _listing(track: Track, frames: int) -> str:
     ends = [at for at, _ in track.pictures[1:]] + [frames]
     lines = ["ffconcat version 1.0"]
     for (at, file), end in zip(track.pictures, ends, strict=True):
-        lines += [f"file '{file}'", f"option framerate {FPS}", f"duration {(end - at) / FPS:.6f}"]
+        seconds = f"{(end - at) / FPS:.6f}"
+        lines += [f"file {file.name}", f"option framerate {FPS}", f"duration {seconds}"]
     return "\n".join(lines) + "\n"
 
 
