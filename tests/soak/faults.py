@@ -1,0 +1,101 @@
+"""What goes wrong in a soak and when, drawn from its seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Fault(StrEnum):
+    """One kind of fault each."""
+
+    KILL = "worker killed"
+    CUT_BROKER = "broker connection cut"
+    CUT_LEDGER = "Redis connection cut"
+    STALL_BROKER = "broker connections stalled"
+    STALL_LEDGER = "Redis connections stalled"
+    BROKER_RESTART = "broker restarted"
+    BROKER_CRASH = "broker killed"
+    LEDGER_RESTART = "Redis restarted"
+    LEDGER_OLDER = "Redis older"
+    MEMORY_ALARM = "memory alarm"
+    RESULTS_FULL = "result queue full"
+    RESULTS_REFUSE = "result queue refusing"
+    RETRIES_REFUSE = "retry queues refusing"
+    DEAD_REFUSE = "dead queue refusing"
+    JOBS_REFUSE = "job queue refusing"
+
+
+@dataclass(frozen=True, slots=True)
+class Recurring:
+    """How often a fault comes: `least` times, and once for every `jobs_each`; how long it lasts."""
+
+    least: int
+    jobs_each: int
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+
+STREAMS: Sequence[Mapping[Fault, Recurring]] = (
+    {
+        Fault.KILL: Recurring(6, 100),
+        Fault.CUT_BROKER: Recurring(3, 150),
+        Fault.CUT_LEDGER: Recurring(2, 300),
+    },
+    {
+        Fault.BROKER_RESTART: Recurring(1, 2_500),
+        Fault.BROKER_CRASH: Recurring(1, 2_500),
+        Fault.LEDGER_RESTART: Recurring(1, 1_500),
+        Fault.LEDGER_OLDER: Recurring(1, 1_500, (2.0, 6.0)),
+        Fault.STALL_BROKER: Recurring(1, 1_000, (2.0, 14.0)),
+        Fault.STALL_LEDGER: Recurring(1, 1_000, (1.0, 6.0)),
+        Fault.MEMORY_ALARM: Recurring(1, 2_500, (1.0, 5.0)),
+    },
+    {
+        Fault.RESULTS_FULL: Recurring(1, 1_250, (1.0, 6.0)),
+        Fault.RESULTS_REFUSE: Recurring(1, 1_250, (1.0, 6.0)),
+        Fault.RETRIES_REFUSE: Recurring(1, 1_250, (2.0, 8.0)),
+        Fault.DEAD_REFUSE: Recurring(1, 1_250, (2.0, 8.0)),
+        Fault.JOBS_REFUSE: Recurring(1, 1_250, (3.0, 6.0)),
+    },
+)
+"""Faults that never come together are in one stream; streams go on side by side."""
+_LAST = 0.9
+"""No fault begins after this share of the jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A fault that begins when so much of the jobs, 0 to 1, has been taken."""
+
+    at: float
+    fault: Fault
+    seconds: float
+    choice: float
+    """0 to 1: which of several is hit, and how."""
+
+    def among(self, count: int) -> int:
+        """The choice as an index."""
+        return min(count - 1, int(self.choice * count))
+
+
+def draw_faults(jobs: int, seed: int) -> list[list[Planned]]:
+    """The faults of each stream, in order; the same for the same seed."""
+    rng = random.Random(seed)
+    return [_stream(recurring, jobs, rng) for recurring in STREAMS]
+
+
+def _stream(recurring: Mapping[Fault, Recurring], jobs: int, rng: random.Random) -> list[Planned]:
+    faults = [f for f, r in recurring.items() for _ in range(max(r.least, jobs // r.jobs_each))]
+    rng.shuffle(faults)
+    step = _LAST / len(faults)
+    return [
+        Planned(
+            at=(number + rng.random()) * step,
+            fault=fault,
+            seconds=rng.uniform(*recurring[fault].seconds),
+            choice=rng.random(),
+        )
+        for number, fault in enumerate(faults)
+    ]

@@ -1,0 +1,41 @@
+"""The shipped worker with a cheap renderer, and a storage that keeps a journal of what it does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from unittest import mock
+
+from common import logs
+from tests.soak.standin import note
+from worker.program import WorkerProgram
+from worker.settings import load_settings
+from worker.storage import FolderStorage
+
+STANDIN = Path(__file__).with_name("standin.py")
+
+
+class WatchedStorage(FolderStorage):
+    """Notes when a worker looked for a result, and when it had stored one."""
+
+    def has_whole(self, job_id: str) -> bool:
+        note("look", job_id)
+        return super().has_whole(job_id)
+
+    def keep(self, job_id: str, made: Path) -> str:
+        path = super().keep(job_id, made)
+        note("kept", job_id)
+        return path
+
+
+def main() -> None:
+    """As `worker run`."""
+    settings = load_settings()
+    logs.configure("worker", settings.log_level, terminal=False)
+    with mock.patch("worker.program.open_storage", lambda place: WatchedStorage(Path(place))):
+        program = WorkerProgram(settings, (sys.executable, "-I", "-S", str(STANDIN)))
+    raise SystemExit(program.run())
+
+
+if __name__ == "__main__":
+    main()

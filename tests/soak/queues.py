@@ -1,0 +1,146 @@
+"""The queues of a soak: declared by their owner, refusing when told to, and read at the end."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Any
+
+import pika
+import requests
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from demo.stack import Stack
+from tests.soak.evidence import Announced
+from tests.support.waiting import until
+
+JOBS = "soak"
+RESULTS = "soak-results"
+DEAD = f"{JOBS}.dead"
+RETRIES = f"{JOBS}.retry"
+_NAMES = {JOBS: f"^{JOBS}$", RESULTS: f"^{RESULTS}$", DEAD: rf"^{JOBS}\.dead$"}
+_NAMES[RETRIES] = rf"^{JOBS}\.retry\."
+_ID = re.compile(rb"(?:job|poison)-\d{5}")
+_AUTH = ("guest", "guest")
+
+
+class Queues:
+    """All queues of one run. Used on one thread, but for `limit`, which any may call."""
+
+    def __init__(self, stack: Stack, queue_type: str) -> None:
+        """`queue_type` is that of the owner's queues, `classic` or `quorum`."""
+        self._stack = stack
+        self._api = f"{stack.management_url}/api"
+        self._open: Any = None
+        self._depths: dict[str, int] = {}
+        self._type = queue_type
+
+    def declare(self) -> None:
+        """As the owner of jobs and results does, and prepared to be full.
+
+        A policy that brings a limit and the refusal in one stroke would drop messages of a classic
+        queue, so that the refusal is there from the beginning.
+        """
+        channel = self._channel()
+        for name in (JOBS, RESULTS):
+            arguments = {"x-queue-type": self._type}
+            channel.queue_declare(name, durable=True, arguments=arguments)
+        for name in _NAMES:
+            self.limit(name, None)
+
+    def limit(self, name: str, length: int | None) -> None:
+        """Have the queues of that name refuse what exceeds `length`; None for no limit.
+
+        Tries again while the broker is away.
+        """
+        limit = {} if length is None else {"max-length": length}
+        policy = {
+            "pattern": _NAMES[name],
+            "apply-to": "queues",
+            "definition": {"overflow": "reject-publish", **limit},
+        }
+        url = f"{self._api}/policies/%2F/{name}"
+
+        def put() -> bool:
+            with suppress(requests.RequestException):
+                return requests.put(url, json=policy, auth=_AUTH, timeout=5).ok
+            return False
+
+        until(put, f"the policy of {name}", every_s=0.3)
+
+    def depth(self, name: str) -> int:
+        """Ready messages; what was known last while the broker does not answer."""
+        try:
+            declared = self._channel().queue_declare(name, passive=True)
+            self._depths[name] = int(declared.method.message_count)
+        except ChannelClosedByBroker:  # not declared yet
+            self._depths[name] = 0
+        except (AMQPError, OSError):
+            self.close()
+        return self.known(name)
+
+    def known(self, name: str) -> int:
+        """The depth as it was last read."""
+        return self._depths.get(name, 0)
+
+    def waiting(self) -> dict[str, int] | None:
+        """Messages in job and retry queues, unacknowledged ones included; None for unknown.
+
+        By the management API, which is some seconds late.
+        """
+        try:
+            query = f"{self._api}/queues/%2F?columns=name,messages"
+            found = requests.get(query, auth=_AUTH, timeout=5).json()
+            counts = {queue["name"]: queue["messages"] for queue in found}
+            mine = [n for n in counts if n == JOBS or n.startswith(f"{RETRIES}.")]
+            return {name: int(counts[name]) for name in mine}
+        except (requests.RequestException, KeyError, TypeError, ValueError):
+            return None
+
+    def left(self) -> dict[str, int]:
+        """Messages in job and retry queues once no worker is connected any more."""
+        names = until(self.waiting, "the list of queues")
+        return {name: self.depth(name) for name in names}
+
+    def announced(self) -> list[Announced]:
+        """The announcements, taken out of the result queue."""
+        return [
+            Announced(_job_id(body), (properties.headers or {}).get("x-order"))
+            for properties, body in self._take(RESULTS)
+        ]
+
+    def parked(self) -> list[str]:
+        """The job ids of what is parked, taken out of the dead queue."""
+        return [_job_id(body) for _, body in self._take(DEAD)]
+
+    def close(self) -> None:
+        """Leave the broker."""
+        if self._open is not None:
+            with suppress(AMQPError, OSError):
+                self._open.connection.close()
+        self._open = None
+
+    def _take(self, name: str) -> list[tuple[Any, bytes]]:
+        channel, found = self._channel(), []
+        try:
+            for method, properties, body in channel.consume(name, inactivity_timeout=3.0):
+                if method is None:
+                    break
+                found.append((properties, body))
+                channel.basic_ack(method.delivery_tag)
+        except ChannelClosedByBroker:  # never declared, as nothing was parked
+            return []
+        channel.cancel()
+        return found
+
+    def _channel(self) -> Any:
+        if self._open is None or not self._open.is_open:
+            self.close()
+            connection = pika.BlockingConnection(pika.URLParameters(self._stack.rabbit_url))
+            self._open = connection.channel()
+        return self._open
+
+
+def _job_id(body: bytes) -> str:
+    found = _ID.search(body)
+    return found.group().decode() if found else repr(body[:60])

@@ -1,0 +1,62 @@
+"""Reads what workers have left behind: their journal and their logs."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.soak.evidence import End, Mark, What
+
+SESSION_ENDED = frozenset({"no broker connection"})
+"""The events by which a worker says that its session with the broker has ended."""
+_LEFT_OUT = {"component", "event", "program", "level", "timestamp", "job_id"}
+
+
+def read_marks(folder: Path) -> list[Mark]:
+    """Everything that the workers in this folder did, by time."""
+    marks = list(journal((folder / "journal").read_text().splitlines()))
+    for path in sorted(folder.glob("*.log")):
+        marks += logged(path.stem, path.read_text(errors="replace").splitlines())
+    return sorted(marks, key=lambda mark: mark.at)
+
+
+def journal(lines: Iterable[str]) -> Iterator[Mark]:
+    """The marks of the journal."""
+    for line in lines:
+        at, what, job_id, process = line.split()
+        yield Mark(float(at), process, What(what), job_id)
+
+
+def logged(process: str, lines: Iterable[str]) -> Iterator[Mark]:
+    """The marks of a worker's log; what is no JSON belongs to the line before."""
+    at = 0.0
+    for line in lines:
+        if not line.startswith("{"):
+            yield Mark(at, process, What.LOGGED, text=line)
+            continue
+        entry: dict[str, Any] = json.loads(line)
+        event = str(entry["event"])
+        at = (
+            datetime.fromisoformat(entry["timestamp"].removesuffix("Z"))
+            .replace(tzinfo=UTC)
+            .timestamp()
+        )
+        rest = " ".join(f"{k}={v!r:.120}" for k, v in entry.items() if k not in _LEFT_OUT)
+        what = What.SESSION_ENDED if event in SESSION_ENDED else What.LOGGED
+        yield Mark(at, process, what, entry.get("job_id"), f"{event} {rest}".strip())
+
+
+def excused(ends: Sequence[End], marks: Sequence[Mark]) -> list[End]:
+    """The ends, with those that a job brought about by order of the test as the test's."""
+    murdered = {mark.process for mark in marks if mark.what is What.MURDER}
+    return [
+        replace(end, by_test=True, how="was killed by its job")
+        if end.process in murdered and end.code == -signal.SIGKILL
+        else end
+        for end in ends
+    ]
