@@ -34,7 +34,7 @@ def main() -> None:
     logs.configure("worker", settings.log_level, terminal=False)
     with mock.patch("worker.program.open_storage", lambda place: WatchedStorage(Path(place))):
         program = WorkerProgram(settings, (sys.executable, "-I", "-S", str(STANDIN)))
-    raise SystemExit(program.run())
+    program.run()
 
 
 if __name__ == "__main__":

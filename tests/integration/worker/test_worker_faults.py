@@ -213,9 +213,7 @@ def test_a_mark_is_not_believed_without_a_video(fleet: Fleet, message_id: str | 
     with fleet.channel() as channel:
         until(lambda: channel.basic_get(fleet.job_queue)[0], "another worker had it")
     fleet.start("w2")
-    announced: list[str] = []
-    until(lambda: announced.extend(fleet.announced()) or announced, "the order is answered")
-    assert announced == [job]
+    assert until(fleet.announced, "the order is answered") == [job]
     assert fleet.renders(job) == 2
 
 

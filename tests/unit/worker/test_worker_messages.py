@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,9 @@ from worker.messages import Blame, Delivery
 BLAME = Blame("it broke", "w1", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
-def delivery(redelivered: bool = False, body: bytes = b"body", **headers: str | int) -> Delivery:
+def delivery(
+    headers: Mapping[str, str | int] | None = None, *, redelivered: bool = False
+) -> Delivery:
     properties = {
         "message_id": short_text("m"),
         "timestamp": (100).to_bytes(8, "big"),
@@ -26,8 +29,8 @@ def delivery(redelivered: bool = False, body: bytes = b"body", **headers: str | 
         "user_id": short_text("producer"),
         "expiration": short_text("1000"),
     }
-    envelope = Envelope(properties).amended(headers)
-    return Delivery(1, 1, body, redelivered, envelope)
+    envelope = Envelope(properties).amended(headers or {})
+    return Delivery(1, 1, b"body", redelivered, envelope)
 
 
 def again(message: messages.Outgoing) -> Delivery:
@@ -40,7 +43,7 @@ def history(message: messages.Outgoing) -> list[dict[str, Any]]:
 
 
 def test_a_retried_message_counts_and_remembers() -> None:
-    before = delivery(kept="yes", CC="elsewhere", **{"x-death": "", "x-delivery-count": 3})
+    before = delivery({"kept": "yes", "CC": "elsewhere", "x-death": "", "x-delivery-count": 3})
     first = messages.retried(before, "jobs", 5, BLAME)
     assert (first.queue, first.delay_s, first.body) == ("jobs.retry.5", 5, b"body")
     sent = first.envelope
@@ -73,7 +76,7 @@ def test_delays_grow_up_to_an_hour() -> None:
 
 
 def test_a_deferred_message_is_another_step_of_the_same_order() -> None:
-    before = delivery(**{"x-attempt": 2})
+    before = delivery({"x-attempt": 2})
     message = messages.deferred(before, "jobs")
     after = again(message)
     assert message.queue == "jobs.retry.5"
@@ -94,7 +97,7 @@ def test_orders_without_an_id_differ_by_time_and_content() -> None:
 
 
 def test_a_retry_forgets_deferrals() -> None:
-    message = messages.retried(delivery(**{"x-deferred": 3}), "jobs", 5, BLAME)
+    message = messages.retried(delivery({"x-deferred": 3}), "jobs", 5, BLAME)
     assert again(message).deferred == 0
 
 
@@ -106,7 +109,7 @@ def test_a_parked_message_keeps_body_error_and_history() -> None:
 
 
 def test_what_is_quarantined_takes_nothing_along_but_body_and_id() -> None:
-    message = messages.quarantined(delivery(mine="x"), "jobs", "it ended two workers")
+    message = messages.quarantined(delivery({"mine": "x"}), "jobs", "it ended two workers")
     assert {name for name, _ in message.envelope.headers} == {"x-outcome", "x-error"}
     assert set(message.envelope.properties) == {"message_id", "delivery_mode"}
     assert message.body == b"body"
@@ -114,7 +117,7 @@ def test_what_is_quarantined_takes_nothing_along_but_body_and_id() -> None:
 
 def test_history_does_not_grow_without_end() -> None:
     long = json.dumps([{"attempt": n} for n in range(100)])
-    message = messages.parked(delivery(**{"x-history": long}), "jobs", BLAME)
+    message = messages.parked(delivery({"x-history": long}), "jobs", BLAME)
     assert len(history(message)) == 25
 
 
@@ -124,18 +127,18 @@ def test_history_does_not_grow_without_end() -> None:
     ids=["deep", "nearly too deep", "a long number", "no list", "no entries"],
 )
 def test_no_history_is_too_strange(text: str) -> None:
-    message = messages.parked(delivery(**{"x-history": text}), "jobs", BLAME)
+    message = messages.parked(delivery({"x-history": text}), "jobs", BLAME)
     assert history(message)[-1]["error"] == "it broke"
 
 
 def test_what_exceeds_a_frame_loses_its_history_first_and_then_its_headers() -> None:
-    before = delivery(**{"x-history": json.dumps([{"error": "e" * 900}] * 20)})
+    before = delivery({"x-history": json.dumps([{"error": "e" * 900}] * 20)})
     retried = messages.retried(before, "jobs", 5, BLAME)
     assert messages.fitted(retried, before, "jobs", retried.header_bytes) is retried
     shorter = messages.fitted(retried, before, "jobs", retried.header_bytes - 1)
     assert shorter.queue == "jobs.retry.5"
     assert history(shorter) == []
-    big = delivery(producers="x" * 5_000)
+    big = delivery({"producers": "x" * 5_000})
     parked = messages.fitted(messages.retried(big, "jobs", 5, BLAME), big, "jobs", 4_096)
     assert (parked.queue, parked.outcome, parked.body) == ("jobs.dead", "parked", b"body")
     assert "left no room" in str(parked.envelope.header("x-error"))
@@ -157,7 +160,7 @@ def test_an_announcement_carries_job_and_order() -> None:
     )
 )
 def test_no_header_can_break_a_delivery(headers: dict[str, Any]) -> None:
-    one = delivery(**headers)
+    one = delivery(headers)
     assert 0 <= one.attempt <= 1_000_000
     assert 0 <= one.deferred <= 1_000_000
     assert 0 <= one.returned <= 1_000_000
