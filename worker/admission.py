@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-import socket
+import re
 import time
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import WorkerRecord
+from worker.processes import alive, realm, started
 
 _REGISTER_S = 60.0
 _BUSY_HEARTBEAT_S = 2.0
 # A holder that has not written for so many of its intervals is dead.
 _INTERVALS = 2.5
+_INSTANCE = re.compile(r"(?P<realm>[0-9a-f]{8})-(?P<pid>\d{1,10})-(?P<start>\d{1,20})")
 
 
 class Admission:
@@ -87,25 +88,15 @@ class Admission:
 
 
 def this_instance() -> str:
-    """Tells this process from every other one, also of the same id: host, PID namespace, process
-    id and start, see proc(5)."""
-    namespace = os.stat("/proc/self/ns/pid").st_ino
-    return f"{socket.gethostname()} {namespace} {os.getpid()} {_started(os.getpid())}"
+    """Tells this process from every other one, also of the same id: REALM-PID-START."""
+    return f"{realm()}-{os.getpid()}-{started(os.getpid())}"
 
 
 def ended_here(instance: str) -> bool:
-    """Whether the process was on this host, where its like can be seen, and is no more."""
-    host, _, rest = this_instance().partition(" ")
-    namespace = rest.split()[0]
-    parts = instance.split()
-    if len(parts) != 4 or parts[:2] != [host, namespace] or not parts[2].isdigit():
-        return False
-    return _started(int(parts[2])) != parts[3]
-
-
-def _started(pid: int) -> str | None:
-    """Field 22 of /proc/<pid>/stat: clock ticks from boot to the start of the process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except OSError:
-        return None
+    """Whether the process was of this realm, where its like can be seen, and is no more."""
+    found = _INSTANCE.fullmatch(instance)
+    return (
+        found is not None
+        and found["realm"] == realm()
+        and not alive(int(found["pid"]), int(found["start"]))
+    )

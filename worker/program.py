@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from http import HTTPStatus
-from pathlib import Path
 
 from common import amqp, http, logs
 from common.errors import ConfigError
@@ -23,7 +22,9 @@ from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
 from worker.presence import Presence
+from worker.processes import started
 from worker.renderer import RENDER_ARGV, Renderer
+from worker.scratch import keep_swept
 from worker.settings import WorkerSettings, load_settings
 from worker.storage import open_storage
 from worker.video.themes import Catalogue
@@ -46,6 +47,7 @@ class WorkerProgram:
         self._leaving = Leaving()
         catalogue = Catalogue.load(settings.themes)
         storage = open_storage(settings.output)
+        self._scratch = {storage.works_in}
         name = f"worker {settings.worker_id}"
         parameters = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
         self._broker = Broker([parameters], settings.job_queue, declare=settings.declare_job_queue)
@@ -87,6 +89,7 @@ class WorkerProgram:
         self._leaving.on_signals(settings.graceful_shutdown_timeout)
         if settings.interruption_notice:
             self._leaving.on_notice(settings.interruption_notice, settings.interruption_grace)
+        keep_swept(self._scratch, settings.job_timeout)
         self._http.start()
         self._presence.record.amend(address=f"{_address(settings)}:{self._http.port}")
         self._presence.start()
@@ -235,9 +238,8 @@ class WorkerProgram:
 
 
 def process_start() -> float:
-    """When this process began, epoch seconds: field 22 of /proc/self/stat, see proc(5)."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    since_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    """When this process began, epoch seconds."""
+    since_boot = started(os.getpid()) / os.sysconf("SC_CLK_TCK")
     return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
 
 

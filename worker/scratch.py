@@ -1,8 +1,7 @@
 """What is written on the way to a result: every name says whose it is, so that it can be removed.
 
-An owner is `HOST-REALM-PID-START`. A realm is what process ids count in: one boot of one kernel,
-one PID namespace. Whoever shares the realm sees whether the owner lives; others, as on a shared
-file system, can go by the age alone.
+An owner is `HOST-REALM-PID-START`, see worker/processes.py. Whoever shares the realm sees whether
+the owner lives; others, as on a shared file system, can go by the age alone.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import blake2s
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
 
 from common import logs
 from worker.errors import TransientError
+from worker.processes import alive, realm, started
 
 _SHORTEST_S = 86_400.0
 _EVERY_S = 3_600.0
@@ -89,10 +88,10 @@ def sweep(place: Path, unused_s: float = _SHORTEST_S) -> int:
     dead, others = [], []
     for entry in _listed(place):
         owned = _OWNED.fullmatch(entry.name)
-        if owned is None or owned["realm"] != _realm():
+        if owned is None or owned["realm"] != realm():
             if owned or _UNOWNED.fullmatch(entry.name):
                 others.append(entry)
-        elif not _alive(int(owned["pid"]), int(owned["start"])):
+        elif not alive(int(owned["pid"]), int(owned["start"])):
             dead.append(entry)
     if others:
         now = _clock_of(place)
@@ -105,36 +104,11 @@ def sweep(place: Path, unused_s: float = _SHORTEST_S) -> int:
 
 def _owner() -> str:
     host = re.sub(r"\W+", "_", socket.gethostname(), flags=re.ASCII)[:40] or "_"
-    return f"{host}-{_realm()}-{os.getpid()}-{_started(os.getpid())}"
-
-
-def _realm() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    return blake2s(f"{boot}{os.readlink('/proc/self/ns/pid')}".encode(), digest_size=4).hexdigest()
+    return f"{host}-{realm()}-{os.getpid()}-{started(os.getpid())}"
 
 
 def _token() -> str:
     return uuid4().hex[:8]
-
-
-def _alive(pid: int, start: int) -> bool:
-    """Whether that very process lives; also where that is hidden from us."""
-    try:
-        os.kill(pid, 0)
-        return _started(pid) == start
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:
-        return True
-
-
-def _started(pid: int) -> int:
-    """When a process began, in clock ticks since the boot; -1 for one that only waits to be buried.
-
-    Fields 3 and 22 of /proc/PID/stat, see proc(5). Raises OSError.
-    """
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def _listed(place: Path) -> list[os.DirEntry[str]]:
