@@ -49,6 +49,7 @@ class Fleet:
     job_queue: str = field(default_factory=lambda: f"jobs-{uuid.uuid4().hex[:8]}")
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    queue_type: str = "classic"
 
     def __post_init__(self) -> None:
         self.result_queue = f"{self.job_queue}-results"
@@ -56,8 +57,9 @@ class Fleet:
         self.standin_log = self.folder / "standin.log"
         self.ledger = Ledger.connect(self.stack.redis_url)
         with self.channel() as channel:
-            channel.queue_declare(self.job_queue, durable=True)
-            channel.queue_declare(self.result_queue, durable=True)
+            arguments = {"x-queue-type": self.queue_type}
+            channel.queue_declare(self.job_queue, durable=True, arguments=arguments)
+            channel.queue_declare(self.result_queue, durable=True, arguments=arguments)
 
     # Workers
 

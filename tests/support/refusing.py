@@ -1,0 +1,76 @@
+"""Queues that refuse, and a broker that takes nothing: what an operator's policy or an alarm does."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from demo.stack import Stack
+from tests.support.waiting import until
+
+_AUTH = ("guest", "guest")
+_CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+_HIGH = "0.8"
+
+
+@contextmanager
+def refusing(stack: Stack, queue: str) -> Iterator[None]:
+    """The queue takes nothing meanwhile, and keeps what it has."""
+    # First the refusal, then the limit: in one stroke a classic queue would drop what it has.
+    _put_policy(stack, queue, {"overflow": "reject-publish"})
+    _put_policy(stack, queue, {"overflow": "reject-publish", "max-length": 0})
+    try:
+        yield
+    finally:
+        _put_policy(stack, queue, {"overflow": "reject-publish"})
+
+
+@contextmanager
+def memory_alarm(stack: Stack) -> Iterator[None]:
+    """The broker takes nothing from anybody meanwhile, and says so."""
+    _control(stack, "set_vm_memory_high_watermark", "absolute", "1MB")
+    until(lambda: _alarmed(stack), "the alarm")
+    try:
+        yield
+    finally:
+        _control(stack, "set_vm_memory_high_watermark", _HIGH)
+        until(lambda: not _alarmed(stack), "the end of the alarm")
+
+
+def queue_names(stack: Stack) -> list[str]:
+    """All that there are, in the default virtual host."""
+    url = f"{stack.management_url}/api/queues/%2F?columns=name"
+    return [str(queue["name"]) for queue in requests.get(url, auth=_AUTH, timeout=30).json()]
+
+
+def _put_policy(stack: Stack, queue: str, definition: dict[str, Any]) -> None:
+    name = quote(queue, safe="")
+    api = f"{stack.management_url}/api"
+    pattern = "^" + queue.replace(".", r"\.") + "$"
+    policy = {"pattern": pattern, "definition": definition, "apply-to": "queues", "priority": 9}
+    requests.put(
+        f"{api}/policies/%2F/{name}", json=policy, auth=_AUTH, timeout=30
+    ).raise_for_status()
+
+    def applied() -> bool:
+        found = requests.get(f"{api}/queues/%2F/{name}", auth=_AUTH, timeout=30)
+        if found.status_code == 404:
+            return True  # it will be there from the beginning
+        return bool(found.json().get("effective_policy_definition") == definition)
+
+    until(applied, f"the policy of {queue}")
+
+
+def _control(stack: Stack, *words: str) -> None:
+    env = dict(stack.parts["rabbitmq"].env)
+    subprocess.run([_CONTROL, *words], env=env, check=True, capture_output=True)
+
+
+def _alarmed(stack: Stack) -> bool:
+    url = f"{stack.management_url}/api/nodes?columns=mem_alarm"
+    return any(node["mem_alarm"] for node in requests.get(url, auth=_AUTH, timeout=30).json())
