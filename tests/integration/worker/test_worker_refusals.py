@@ -1,4 +1,4 @@
-"""Queues that refuse, or are not there: the job stays whole, and is announced when they are back."""
+"""Queues that refuse or are not there: the job stays whole, and is announced when they are back."""
 
 from __future__ import annotations
 
