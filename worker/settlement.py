@@ -23,11 +23,11 @@ from worker.outbox import Event
 from worker.presence import Presence
 
 _FLUSH_S = 1.0
-_PAUSE_S = (0.5, 30.0)
+_PAUSE_S = (0.5, 8.0)
 _TURN_S = 0.2
 # A queue that has refused for so long will go on: the worker has other jobs to do.
 _PATIENCE_S = 15.0
-_PUT_OFF_S = 60
+_PUT_OFF_S = 20
 # A message with an id of its own is known by it for a week, others until they are acknowledged.
 WEEK_S = 7 * 86_400
 _NAMELESS_MARK_S = 3_600

@@ -27,7 +27,8 @@ STANDIN = str(Path(__file__).with_name("worker_standin.py"))
 LAUNCH = (
     "import sys; from common import logs; from worker.program import WorkerProgram; "
     "from worker.settings import load_settings; logs.configure('worker', terminal=False); "
-    f"WorkerProgram(load_settings(), (sys.executable, {STANDIN!r})).run()"
+    # The stand-in needs nothing but the standard library, and starts in a third of the time so.
+    f"WorkerProgram(load_settings(), (sys.executable, '-I', '-S', {STANDIN!r})).run()"
 )
 
 

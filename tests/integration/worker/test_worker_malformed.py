@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+from collections import Counter
 from typing import Any
 
 import pika
@@ -11,7 +13,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.support.waiting import until
-from tests.support.worker_fleet import Fleet
+from tests.support.worker_fleet import Fleet, body
+from worker.envelope import Envelope, WireProperties
 from worker.jobs import InvalidJobError, parse_job
 from worker.video.themes import Catalogue
 
@@ -68,6 +71,144 @@ def malformed(count: int) -> list[bytes]:
 
     collect()
     return found
+
+
+def field_value(draw: st.DrawFn, depth: int = 0) -> bytes:
+    """A header's value of any type that the broker knows, with its type."""
+    plain = {
+        b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"f": 4, b"d": 8,
+        b"D": 5, b"T": 8, b"V": 0,
+    }  # fmt: skip
+    kind = draw(st.sampled_from([*plain, b"S", b"x", b"A", b"F"] if depth < 3 else [*plain]))
+    if kind in plain:
+        size = plain[kind]
+        return kind + (b"\1" if kind == b"t" else draw(st.binary(min_size=size, max_size=size)))
+    if kind in (b"S", b"x"):
+        content = draw(st.binary(max_size=40))
+    else:
+        named = kind == b"F"
+        entries = range(draw(st.integers(0, 3)))
+        content = b"".join(
+            (bytes([1, 97 + n]) if named else b"") + field_value(draw, depth + 1) for n in entries
+        )
+    return kind + struct.pack(">I", len(content)) + content
+
+
+def nested(depth: int) -> bytes:
+    """A list in a list, and so on."""
+    value = b"V"
+    for _ in range(depth):
+        value = b"A" + struct.pack(">I", len(value)) + value
+    return value
+
+
+def text(content: bytes) -> bytes:
+    """A long string."""
+    return b"S" + struct.pack(">I", len(content)) + content
+
+
+HOSTILE_HEADERS = st.sampled_from(
+    [
+        ("x-history", nested(15_000)),
+        ("x-history", text(b"[" * 50_000)),
+        ("x-history", text(b'[{"a":' * 900 + b"1" + b"}]" * 900)),
+        ("x-attempt", nested(3)),
+        ("x-attempt", b"l" + b"\x7f" + b"\xff" * 7),
+        ("x-deferred", text(b"many")),
+        ("timestamp_in_ms", b"d" + struct.pack(">d", float("nan"))),
+        ("timestamp_in_ms", b"l" + b"\x7f" + b"\xff" * 7),
+        ("big", text(b"x" * 60_000)),
+        ("big", text(b"x" * 129_500)),
+        ("x-delivery-count", b"l" + struct.pack(">q", 15)),
+    ]
+)
+
+
+@st.composite
+def envelopes(draw: st.DrawFn) -> Envelope:
+    """Properties of all kinds that a broker lets through."""
+    octets = st.binary(max_size=20).map(lambda raw: bytes([len(raw)]) + raw)
+    long = st.just(b"\xff" + b"m" * 255)
+    stamp = st.sampled_from([0, 1, 1_800_000_000, 1_800_000_000_000, 2**63, 2**64 - 1])
+    properties = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "content_type": octets,
+                "content_encoding": octets,
+                "priority": st.integers(0, 255).map(lambda n: bytes([n])),
+                "delivery_mode": st.sampled_from([b"\1", b"\2"]),
+                "correlation_id": octets | long,
+                "reply_to": octets,
+                "expiration": st.just(b"\x073600000"),
+                "message_id": octets | long,
+                "timestamp": stamp.map(lambda n: n.to_bytes(8, "big")),
+                "type": octets,
+                "user_id": st.just(b"\5guest"),
+                "app_id": octets | long,
+                "cluster_id": octets,
+            },
+        )
+    )
+    count = draw(st.integers(0, 3))
+    headers = [(f"h{n}", field_value(draw)) for n in range(count)]
+    if draw(st.integers(0, 5)) == 0:
+        headers.append(draw(HOSTILE_HEADERS))
+    return Envelope(properties, tuple(headers))
+
+
+@st.composite
+def jobs(draw: st.DrawFn) -> bytes:
+    """Mostly what is none; and jobs that are done, fail for good, or come back once."""
+    title = draw(st.sampled_from(["fast", "fast", "permanent", "transient", ""]))
+    if title:
+        return body(f"gen-{draw(st.integers(0, 10**12))}", title)
+    deep = st.integers(200, 1_200).map(lambda n: b'{"job_id": ' + b"[" * n + b"]" * n + b"}")
+    return draw(bodies | deep)
+
+
+def generated(count: int) -> list[tuple[Envelope, bytes]]:
+    found: list[tuple[Envelope, bytes]] = []
+
+    @seed(21)
+    @settings(max_examples=count * 2, database=None, suppress_health_check=list(HealthCheck))
+    @given(envelopes(), jobs())
+    def collect(envelope: Envelope, raw: bytes) -> None:
+        if len(found) < count:
+            found.append((envelope, raw))
+
+    collect()
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_two_thousand_messages_of_all_kinds_each_with_a_good_job_after_it(fleet: Fleet) -> None:
+    messages = generated(2_000)
+    assert len(messages) == 2_000
+    names = ["w1", "w2", "w3"]
+    for name in names:
+        fleet.start(name, JOB_RETRY_DELAY="1", JOB_MAX_RETRIES="1")
+    for name in names:
+        fleet.ready(name)
+    good = [f"good-{n}" for n in range(len(messages))]
+    with fleet.channel() as channel:
+        channel.confirm_delivery()
+        for (envelope, raw), job in zip(messages, good, strict=True):
+            channel.basic_publish("", fleet.job_queue, raw, WireProperties(envelope))
+            channel.basic_publish("", fleet.job_queue, body(job), pika.BasicProperties())
+    until(lambda: fleet.depth(fleet.job_queue) == 0, "all taken", timeout_s=600)
+    waiting = [f"{fleet.job_queue}.retry.{seconds}" for seconds in (1, 5)]
+    until(lambda: not any(map(fleet.depth, [*waiting, fleet.job_queue])), "all retried")
+    until(lambda: all(fleet.ledger.worker(n).status == "idle" for n in names), "idle")  # type: ignore[union-attr]
+    assert [fleet.processes[name].poll() for name in names] == [None] * 3
+    assert fleet.happened("no broker connection") == 0, "no message has ended a session"
+    announced = fleet.announced()
+    assert set(good) <= set(announced)
+    parked = Counter(raw for _, raw in fleet.take(f"{fleet.job_queue}.dead"))
+    done = set(announced)
+    for raw, times in Counter(raw for _, raw in messages).items():
+        finished = not is_refused(raw) and parse_job(raw).job_id in done
+        assert finished or parked[raw] == times, raw[:200]
 
 
 def test_two_hundred_malformed_bodies(fleet: Fleet) -> None:

@@ -103,7 +103,7 @@ def test_a_worker_does_not_wait_for_one_queue_for_ever(fleet: Fleet) -> None:
             fleet.job_queue,
             f"{fleet.job_queue}-results",
             f"{fleet.job_queue}.dead",
-            f"{fleet.job_queue}.retry.60",
+            f"{fleet.job_queue}.retry.20",
         ]
     refusals = [e for e in fleet.events("w1") if "refused" in e["event"]]
     assert len(refusals) < 12, "it tries again with pauses that grow"
