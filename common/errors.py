@@ -10,6 +10,21 @@ from pydantic import ValidationError
 _SHOWN = 80
 
 
+class _Hidden:
+    """Stands for a value that is not shown."""
+
+    def __repr__(self) -> str:
+        return "(not shown)"
+
+
+HIDDEN = _Hidden()
+"""In place of a value that is, or may have in it, a secret."""
+
+
+class SecretInputError(ValueError):
+    """What a validator raises of a value that must not be shown; says only what is allowed."""
+
+
 class InvalidInputError(ValueError):
     """Input that cannot be used. Says which field, the value it had and what is allowed.
 
@@ -104,7 +119,15 @@ def _of_its_own(value: object) -> str:
 
 
 def _given(problem: Any) -> object:
-    return "(missing)" if problem["type"] == "missing" else problem["input"]
+    """The value that is wrong, or HIDDEN. Of a field that we don't know nobody can say whether it
+    is a secret, and among those that don't go together some may be."""
+    kind, value = problem["type"], problem["input"]
+    if kind == "missing":
+        return "(missing)"
+    secret = isinstance(problem.get("ctx", {}).get("error"), SecretInputError)
+    unknown = kind == "extra_forbidden" and not isinstance(value, int | float)
+    together = kind == "value_error" and not problem["loc"]
+    return HIDDEN if secret or unknown or together else value
 
 
 def _allowed(problem: Any) -> str:
