@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Annotated
 
 import pika
 from pydantic import SecretStr
 
-from common.errors import ConfigError
-from common.settings import Settings
+from common import urls
+from common.errors import ConfigError, SecretInputError
+from common.settings import MAX_NAME_BYTES, Settings
+
+# The broker's own default, and what a URL without a path, or with "/" alone, stands for.
+_DEFAULT_VHOST = "/"
+_SEVERAL = "several addresses of one virtual host with commas between them"
+
+
+def addresses(text: str) -> tuple[pika.URLParameters, ...]:
+    """The addresses in a `RABBIT_URL`, in the order in which they are to be tried.
+
+    Raises SecretInputError.
+    """
+    found = tuple(_address(part.strip(" ")) for part in text.split(","))
+    if len({each.virtual_host for each in found}) > 1:
+        raise SecretInputError(f"{urls.BROKER.allowed}; {_SEVERAL} (there is more than one)")
+    return found
 
 
 class BrokerSettings(Settings):
     """How to reach the broker."""
 
-    rabbit_url: SecretStr
-    """amqp://user:password@host:port/vhost, or amqps:// for TLS."""
+    rabbit_url: Annotated[SecretStr, urls.checked(addresses)]
+    """amqp://user:password@host:port/vhost, or amqps:// for TLS; several with commas between them
+    are tried in turn."""
     rabbit_ca_file: Path | None = None
     """Certificate authority for amqps; default the system's."""
     rabbit_cert_file: Path | None = None
@@ -27,28 +44,57 @@ class BrokerSettings(Settings):
 
 def parameters(
     settings: BrokerSettings, *, name: str, heartbeat_s: int = 30, timeout_s: float = 5.0
-) -> pika.URLParameters:
-    """pika parameters with `name` shown in the broker's list of connections.
+) -> tuple[pika.URLParameters, ...]:
+    """pika parameters for each address in turn, with `name` shown in the broker's list of
+    connections.
 
-    Raises ConfigError when the URL is not one of amqp or amqps.
+    Raises ConfigError when a file for TLS can't be used.
     """
-    url = settings.rabbit_url.get_secret_value()
-    parts = urlsplit(url)
-    if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
-        raise ConfigError("RABBIT_URL", f"{parts.scheme}://…", "amqp:// or amqps://host[:port]/…")
-    result = pika.URLParameters(url)
-    result.heartbeat = heartbeat_s
-    result.socket_timeout = timeout_s
-    result.stack_timeout = timeout_s * 2
-    result.blocked_connection_timeout = 60
-    result.client_properties = {"connection_name": name}
-    if parts.scheme == "amqps":
-        result.ssl_options = pika.SSLOptions(_context(settings), parts.hostname)
-    return result
+    found = addresses(settings.rabbit_url.get_secret_value())
+    for each in found:
+        each.heartbeat = heartbeat_s
+        each.socket_timeout = timeout_s
+        each.stack_timeout = timeout_s * 2
+        each.blocked_connection_timeout = 60
+        each.client_properties = {"connection_name": name}
+        if each.ssl_options is not None:
+            each.ssl_options = pika.SSLOptions(_context(settings), each.host)
+    return found
+
+
+def _address(text: str) -> pika.URLParameters:
+    url = urls.read(text, urls.BROKER)
+    vhost = urls.unescaped_path(url, urls.BROKER) or _DEFAULT_VHOST
+    if not vhost.isprintable() or len(vhost.encode()) > MAX_NAME_BYTES:
+        said = f"a virtual host of printable characters, at most {MAX_NAME_BYTES} bytes"
+        raise SecretInputError(f"{urls.BROKER.allowed} ({said})")
+    if url.user is not None and not (url.user and url.password is not None):
+        raise SecretInputError(f"{urls.BROKER.allowed} (user and password both, or neither)")
+    try:
+        # Where to connect and as whom is read above, the parameters after the ? by pika.
+        found = pika.URLParameters(f"{url.scheme}://host?{url.query}")
+    except Exception:  # whatever it is, it must not show what it failed at
+        said = f"{urls.BROKER.allowed}; after a ? parameters that pika knows, such as heartbeat=30"
+        raise SecretInputError(f"{said} (it has others, or none that can be used)") from None
+    found.host, found.virtual_host = url.host, vhost
+    if url.port is not None:
+        found.port = url.port
+    if url.user is not None:
+        found.credentials = pika.PlainCredentials(url.user, url.password)
+    return found
 
 
 def _context(settings: BrokerSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.rabbit_ca_file)
+    try:
+        context = ssl.create_default_context(cafile=settings.rabbit_ca_file)
+    except (OSError, ssl.SSLError) as error:
+        allowed = f"a readable file of certificates ({error.strerror or 'unreadable'})"
+        raise ConfigError("RABBIT_CA_FILE", str(settings.rabbit_ca_file), allowed) from error
     if settings.rabbit_cert_file:
-        context.load_cert_chain(settings.rabbit_cert_file, settings.rabbit_key_file)
+        try:
+            context.load_cert_chain(settings.rabbit_cert_file, settings.rabbit_key_file)
+        except (OSError, ssl.SSLError) as error:
+            allowed = f"a readable certificate with its key ({error.strerror or 'unreadable'})"
+            name = str(settings.rabbit_cert_file)
+            raise ConfigError("RABBIT_CERT_FILE", name, allowed) from error
     return context

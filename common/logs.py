@@ -9,7 +9,6 @@ from collections.abc import MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 OURS = "autoscaler"
 """The logger that all of ours belong to."""
@@ -79,13 +78,6 @@ def get(name: str) -> Logger:
 def bind(**fields: Any) -> None:
     """What every later line of this thread carries, in place of what was bound before."""
     _bound.set(fields)
-
-
-def without_credentials(url: str) -> str:
-    """`url` with user and password taken out, fit for a log line or a page."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def _shown(value: object) -> str:

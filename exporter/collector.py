@@ -57,7 +57,7 @@ class Exporter:
         self._ledger = ledger
         self._management = management
         self._clock = clock
-        vhosts = settings.vhosts or (parameters(settings, name="").virtual_host,)
+        vhosts = settings.vhosts or (parameters(settings, name="")[0].virtual_host,)
         self._selection = Selection(settings.queues, settings.queues_exclude, vhosts)
         self._directory = None
         if self._selection.needs_listing:

@@ -66,9 +66,13 @@ class QueueReader:
     """Reads the queues of one virtual host. Use start() and close()."""
 
     def __init__(
-        self, parameters: pika.URLParameters, *, clock: Callable[[], float] = time.monotonic
+        self,
+        addresses: Sequence[pika.ConnectionParameters],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._parameters = parameters
+        """Of several addresses the first that answers is taken, at every connect anew."""
+        self._addresses = addresses
         self._clock = clock
         self._turn = threading.Lock()
         self._connected = threading.Event()
@@ -77,12 +81,13 @@ class QueueReader:
         self._ask_again: dict[str, float] = {}
         self._connection: Any = None
         # What follows is touched on the loop's thread alone.
+        self._answering = False
         self._batch: _Batch | None = None
         self._channels = 0
         self._idle: list[Any] = []
         self._asked: dict[int, tuple[_Batch, str]] = {}
         self._thread = threading.Thread(
-            target=self._run, name=f"amqp-{parameters.virtual_host}", daemon=True
+            target=self._run, name=f"amqp-{addresses[0].virtual_host}", daemon=True
         )
 
     def start(self) -> QueueReader:
@@ -145,21 +150,29 @@ class QueueReader:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                self._connection = pika.SelectConnection(
-                    self._parameters,
-                    on_open_callback=self._opened,
-                    on_open_error_callback=self._closed,
-                    on_close_callback=self._closed,
-                )
-                self._connection.ioloop.start()
-                self._connection.ioloop.close()
-            except Exception as error:
-                # Any error: the source is reported as down, and the next connection may succeed.
-                self._lost(error)
+            self._answering = False
+            for address in self._addresses:
+                if not (self._answering or self._stopping.is_set()):
+                    self._stay_connected(address)
             self._stopping.wait(RECONNECT_S)
 
+    def _stay_connected(self, address: pika.ConnectionParameters) -> None:
+        """Until the connection is lost, or there is none to be had."""
+        try:
+            self._connection = pika.SelectConnection(
+                address,
+                on_open_callback=self._opened,
+                on_open_error_callback=self._closed,
+                on_close_callback=self._closed,
+            )
+            self._connection.ioloop.start()
+            self._connection.ioloop.close()
+        except Exception as error:
+            # Any error: the source is reported as down, and the next connection may succeed.
+            self._lost(error)
+
     def _opened(self, _connection: Any) -> None:
+        self._answering = True
         self._connected.set()
 
     def _closed(self, connection: Any, error: Exception) -> None:
@@ -269,7 +282,8 @@ class Depths:
     def _reader(self, vhost: str) -> QueueReader:
         if vhost not in self._readers:
             given = parameters(self._settings, name="autoscaler-exporter")
-            given.virtual_host = vhost
+            for address in given:
+                address.virtual_host = vhost
             self._readers[vhost] = QueueReader(given, clock=self._clock).start()
         return self._readers[vhost]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
 
 from common.amqp import BrokerSettings
 from common.http import HttpSettings
+from common.settings import PlainName, plain_name, queue_name
+from common.urls import SERVICE, LedgerUrl, of_shape
+from exporter.selection import is_pattern
 
 
 def _listed(value: Any) -> Any:
@@ -18,25 +21,32 @@ def _listed(value: Any) -> Any:
     return value
 
 
-Patterns = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+def _queue_or_pattern(value: str) -> str:
+    return plain_name(value) if is_pattern(value) else queue_name(value)
+
+
+Patterns = Annotated[tuple[PlainName, ...], BeforeValidator(_listed)]
+QueuePatterns = Annotated[
+    tuple[Annotated[str, AfterValidator(_queue_or_pattern)], ...], BeforeValidator(_listed)
+]
 
 
 class ExporterSettings(BrokerSettings, HttpSettings):
     """Each field is set by the environment variable of its name in capitals."""
 
     http_port: int = 9419
-    redis_url: SecretStr
+    redis_url: LedgerUrl
     """redis:// or rediss:// (TLS)."""
     redis_ca_file: Path | None = None
     redis_cert_file: Path | None = None
     redis_key_file: Path | None = None
-    queues: Patterns = ("video-queue",)
+    queues: QueuePatterns = ("video-queue",)
     """Names, or patterns with `*` and `?`, comma-separated. Patterns need `management_url`."""
     queues_exclude: Patterns = ()
     """Patterns of queues to leave out although `queues` names them."""
     vhosts: Patterns = ()
     """Virtual hosts, or patterns of them; default: the one in `rabbit_url`."""
-    management_url: SecretStr | None = None
+    management_url: Annotated[SecretStr, of_shape(SERVICE)] | None = None
     """http(s)://user:password@host:port of the management API; default: not asked."""
     management_ca_file: Path | None = None
     management_cert_file: Path | None = None
@@ -59,14 +69,6 @@ class ExporterSettings(BrokerSettings, HttpSettings):
     def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not value:
             raise ValueError("at least one queue name or pattern")
-        return value
-
-    @field_validator("redis_url", "management_url")
-    @classmethod
-    def _scheme(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        allowed = ("redis", "rediss") if info.field_name == "redis_url" else ("http", "https")
-        if value is not None and value.get_secret_value().partition("://")[0] not in allowed:
-            raise ValueError(f"a URL that begins with {' or '.join(f'{a}://' for a in allowed)}")
         return value
 
     @property

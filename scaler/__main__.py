@@ -7,7 +7,12 @@ import typer
 from scaler.commands import check_config, live, replay
 from scaler.commands.check_config import ConfigOption
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    # Among them are settings, and so secrets.
+    pretty_exceptions_show_locals=False,
+)
 
 
 @app.callback()

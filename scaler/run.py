@@ -12,12 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr
-
 from common.http import HttpSettings
 from common.ledger import Ledger
-from common.logs import configure, get, without_credentials
+from common.logs import configure, get
 from common.settings import Settings, load, or_exit
+from common.urls import LedgerUrl, without_credentials
 from scaler.config.load import CONFIG_VARIABLE, ScalerConfig, load_config
 from scaler.config.reload import Reloader
 from scaler.external.decisions import ControllerDecisions
@@ -54,7 +53,7 @@ _STALLED_INTERVALS = 15
 class RunSettings(Settings):
     """What only a running scaler needs."""
 
-    redis_url: SecretStr
+    redis_url: LedgerUrl
     """Of the ledger, to which drain requests go."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

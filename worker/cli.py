@@ -28,6 +28,8 @@ app = typer.Typer(
     help="Takes dialogues from the job queue, one at a time, and makes videos of them.",
     no_args_is_help=True,
     add_completion=False,
+    # Among them are settings, and so secrets.
+    pretty_exceptions_show_locals=False,
 )
 dead = typer.Typer(help="Work on the jobs that were parked.", no_args_is_help=True)
 app.add_typer(dead, name="dead")

@@ -7,6 +7,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 
@@ -75,6 +76,6 @@ def noticed(notice: str) -> bool:
             return bool(answer.status == 200)
     except urllib.error.HTTPError:
         return False
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         _log.debug("interruption notice cannot be asked", url=notice)
         return False

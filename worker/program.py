@@ -49,11 +49,11 @@ class WorkerProgram:
         storage = open_storage(settings.output)
         self._scratch = {storage.works_in}
         name = f"worker {settings.worker_id}"
-        parameters = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
-        self._broker = Broker([parameters], settings.job_queue, declare=settings.declare_job_queue)
+        addresses = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
+        self._broker = Broker(addresses, settings.job_queue, declare=settings.declare_job_queue)
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
         renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
-        record = _first_record(settings, self._began, parameters.virtual_host)
+        record = _first_record(settings, self._began, addresses[0].virtual_host)
         self._admission = Admission(record, heartbeat_s=settings.heartbeat_interval)
         self._presence = Presence(
             ledger,

@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 
 from common.amqp import BrokerSettings
-from common.errors import ConfigError
+from common.errors import ConfigError, SecretInputError
 from common.http import HttpSettings
-from common.settings import Settings, load, read_yaml
+from common.settings import PlainName, QueueName, Settings, load, read_yaml
+from common.urls import ANY_PATH, LedgerUrl, OpenServiceUrl, Shape, checked, read
 from worker.jobs import JOB_QUEUE, RESULT_QUEUE
 
-QueueName = Annotated[str, Field(min_length=1, max_length=100)]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+_BUCKET = re.compile(r"s3://[\w.-]+(/.*)?")
+_NOTICE = Shape(
+    ("http", "https"),
+    "host[:port][/path][?parameters] without user and password, or a file's path",
+    credentials=False,
+    path=ANY_PATH,
+    query=True,
+)
 
 
-def _notice(value: str) -> str:
-    if "://" in value and not value.startswith(("http://", "https://")):
-        raise ValueError("a file's path, or a URL of http or https")
-    return value
+def _read_notice(text: str) -> None:
+    if "://" in text:
+        read(text, _NOTICE)
+
+
+def _read_output(text: str) -> None:
+    if "://" in text and not _BUCKET.fullmatch(text):
+        raise SecretInputError("a folder, or s3://bucket/prefix without credentials")
 
 
 class VoiceSettings(Settings):
     """Access to voices that are a service."""
 
     elevenlabs_api_key: SecretStr | None = None
-    elevenlabs_url: Annotated[str, Field(pattern=r"^https?://")] = "https://api.elevenlabs.io"
+    elevenlabs_url: OpenServiceUrl = "https://api.elevenlabs.io"
 
     def for_voices(self) -> tuple[str, str | None]:
         """What `worker.video.voices.Voices` is made of."""
@@ -41,18 +54,18 @@ class VoiceSettings(Settings):
 class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     """Times are in seconds."""
 
-    redis_url: SecretStr
+    redis_url: LedgerUrl
     job_queue: QueueName = JOB_QUEUE
     result_queue: QueueName = RESULT_QUEUE
     declare_job_queue: bool = False
     """Make the job queue where it does not exist, durable and without arguments; otherwise wait for
     its owner to make it."""
-    output: Annotated[str, Field(min_length=1)] = "data/videos"
+    output: Annotated[str, Field(min_length=1), checked(_read_output)] = "data/videos"
     """A folder, or `s3://bucket/prefix`."""
     worker_id: Identifier = Field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
-    node_id: str = Field(default_factory=socket.gethostname)
-    task_id: str = Field(default_factory=lambda: str(os.getpid()))
-    task_slot: str = ""
+    node_id: PlainName = Field(default_factory=socket.gethostname)
+    task_id: PlainName = Field(default_factory=lambda: str(os.getpid()))
+    task_slot: PlainName = ""
     heartbeat_interval: Annotated[float, Field(ge=0.5, le=300)] = 10
     """Between two heartbeats in the ledger."""
     amqp_heartbeat: Annotated[int, Field(ge=1, le=600)] = 30
@@ -69,7 +82,7 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     """Leave after this many jobs, where the orchestrator starts a worker per job; default never."""
     job_status_ttl: Annotated[int, Field(ge=60, le=31_536_000)] = 7 * 86_400
     """For how long the ledger keeps a job's status after its last change."""
-    interruption_notice: Annotated[str, AfterValidator(_notice)] | None = None
+    interruption_notice: Annotated[str, checked(_read_notice)] | None = None
     """A file that appears, or a URL that answers 200, when the host is about to be shut down."""
     interruption_grace: Annotated[float, Field(ge=1, le=3600)] = 110
     """From that notice to the end of the host."""

@@ -9,6 +9,9 @@ from typing import Any, Self
 
 import redis
 
+from common.errors import HIDDEN, ConfigError
+from common.urls import LEDGER
+
 PREFIX = "autoscaler:"
 TOKEN = f"{PREFIX}token"
 
@@ -46,9 +49,10 @@ class Store:
 
     @classmethod
     def connect(cls, url: str, *, timeout_s: float = 2.0, **options: Any) -> Self:
-        """A ledger at `url`; connects lazily and again after an outage."""
-        return cls(
-            redis.Redis.from_url(
+        """A ledger at `url`; connects lazily and again after an outage. Raises ConfigError for
+        parameters in the URL that the client does not know."""
+        try:
+            client = redis.Redis.from_url(
                 url,
                 decode_responses=True,
                 # Bytes that are no text neither end a read nor change when they are sent back.
@@ -58,7 +62,12 @@ class Store:
                 health_check_interval=15,
                 **options,
             )
-        )
+            # As the first command will; only then would the client look at the parameters.
+            client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)
+        except (TypeError, ValueError, redis.RedisError):
+            known = "after a ? parameters that redis-py knows, such as ssl_ca_certs=/path"
+            raise ConfigError("REDIS_URL", HIDDEN, f"{LEDGER.allowed}; {known}") from None
+        return cls(client)
 
     def close(self) -> None:
         """Give the connections back."""

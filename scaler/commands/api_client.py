@@ -11,6 +11,7 @@ import requests
 from pydantic import SecretStr
 
 from common.settings import Settings
+from common.urls import SERVICE, ServiceUrl, require, without_credentials
 
 _TIMEOUT_S = 10.0
 
@@ -18,7 +19,7 @@ _TIMEOUT_S = 10.0
 class ClientSettings(Settings):
     """Where the scaler is and who asks. Beside the scaler, its own variables are enough."""
 
-    scaler_url: str | None = None
+    scaler_url: ServiceUrl | None = None
     """Default http://127.0.0.1:HTTP_PORT."""
     scaler_token: SecretStr | None = None
     """Bearer token; default HTTP_ACT_TOKEN, then HTTP_BEARER_TOKEN."""
@@ -38,8 +39,12 @@ class Client:
     """The API of one scaler. Methods raise ClientError."""
 
     def __init__(self, settings: ClientSettings, url: str | None = None) -> None:
+        """`url` wins over the settings' own. Raises ConfigError when it is none."""
+        if url is not None:
+            require("--url", url, SERVICE)
         self._url = url or settings.scaler_url or f"http://127.0.0.1:{settings.http_port}"
         self._url = self._url.rstrip("/")
+        self._shown = without_credentials(self._url)
         self._session = requests.Session()
         self._session.trust_env = False
         if settings.scaler_ca_file is not None:
@@ -76,9 +81,9 @@ class Client:
             )
             content = answer.json()
         except requests.ConnectionError as error:
-            raise ClientError(f"no scaler answers at {self._url}; set SCALER_URL") from error
+            raise ClientError(f"no scaler answers at {self._shown}; set SCALER_URL") from error
         except (requests.RequestException, ValueError) as error:
-            raise ClientError(f"{self._url}{path} gave no usable answer") from error
+            raise ClientError(f"{self._shown}{path} gave no usable answer") from error
         if answer.status_code >= 400:
             detail = content.get("detail", "") if isinstance(content, dict) else ""
             raise ClientError(f"{answer.status_code}: {detail}")

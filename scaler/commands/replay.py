@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from common.errors import ConfigError, InvalidInputError
+from common.urls import SERVICE, require, without_credentials
 from scaler.commands.moments import seconds
 from scaler.policy.target import KNOBS, Knobs
 
@@ -253,7 +254,10 @@ def _view(tick: float, age: float, missing: float, outage: str | None) -> ViewSe
 def _trace(source: _Source) -> Trace:
     from scaler.simulate import trace as traces  # noqa: PLC0415
 
-    given = [source.trace, source.generate, source.prometheus]
+    if source.prometheus is not None:
+        require("--prometheus", source.prometheus, SERVICE)
+    prometheus = source.prometheus and without_credentials(source.prometheus)
+    given = [source.trace, source.generate, prometheus]
     if sum(one is not None for one in given) != 1:
         said = ", ".join(str(one) for one in given if one is not None) or "nothing"
         raise ConfigError("trace", said, "one of --trace, --generate and --prometheus")

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from common.errors import ConfigError, first_problem
 from common.settings import Settings, load, read_yaml
+from common.urls import ServiceUrl
 from scaler.orchestrators import backends
 from scaler.policy.target import KNOBS, Knobs, Target
 
@@ -57,7 +57,7 @@ class WorkerSection(Settings):
 class ProgramSection(Settings):
     """The rest of the file's top level."""
 
-    prometheus_url: str = "http://127.0.0.1:9090"
+    prometheus_url: ServiceUrl = "http://127.0.0.1:9090"
     """What the scaler sees, it sees through this Prometheus."""
     grpc_port: Annotated[int, Field(ge=0, le=65_535)] = 6000
     """Of the external scaler; 0 takes a free port."""
@@ -71,14 +71,6 @@ class ProgramSection(Settings):
     """Seconds between what the status page asks of Prometheus; decisions are shown at once."""
     alert_thresholds_config_path: Path | None = None
     """Read by the exporter, which turns thresholds into metrics; accepted here for one file."""
-
-    @field_validator("prometheus_url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("http:// or https://host[:port]")
-        return value.rstrip("/")
 
     @field_validator("orchestrator")
     @classmethod

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, SecretStr
 
 from common.http import HttpSettings
-from common.logs import without_credentials
 from common.settings import load, read_yaml, variables
+from common.urls import without_credentials
 from scaler.config.load import ProgramSection, ScalerConfig, ScalingSection, scaling_variables
 from scaler.policy.target import KNOBS, Target
 from scaler.web.settings import WebSettings

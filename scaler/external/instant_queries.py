@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any, Self
 
 from common.errors import shorten
-from common.logs import without_credentials
+from common.urls import without_credentials
 from scaler.external.errors import TooSlowError, UnknownValueError
 
 if TYPE_CHECKING:

@@ -7,12 +7,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, model_validator
 
 from common.settings import Settings
+from common.urls import EngineUrl
 
 
 class GatewaySettings(Settings):
     """Where to listen, whom to let in, and bounds of services whose labels name none."""
 
-    docker_host: str = "unix:///var/run/docker.sock"
+    docker_host: EngineUrl = "unix:///var/run/docker.sock"
     http_host: str = "0.0.0.0"  # noqa: S104 - a container's own network; bind narrower by setting
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 8081
     gateway_token: Annotated[SecretStr, Field(min_length=16)]

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
-from common.settings import Settings
+from common.settings import PlainName, QueueName, Settings
 
 MAX_REPLICAS = 10_000
 
@@ -289,9 +289,9 @@ class Target(Knobs):
     """One fleet of interchangeable workers behind one queue."""
 
     name: Name = "video-creator"
-    queue: Annotated[str, Field(min_length=1, max_length=255)] = "video-queue"
-    vhost: str = "/"
-    service: str = "video-creator"
+    queue: QueueName = "video-queue"
+    vhost: PlainName = "/"
+    service: PlainName = "video-creator"
     """What the orchestrator calls it: the Swarm service, the process pool, the Deployment."""
     orchestrator: str = "process"
     """Which backend runs it: the name of a module in `scaler/orchestrators`."""

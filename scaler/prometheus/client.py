@@ -9,7 +9,7 @@ from typing import Any
 
 import requests
 
-from common.logs import without_credentials
+from common.urls import without_credentials
 
 
 class PrometheusError(Exception):

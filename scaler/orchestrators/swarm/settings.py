@@ -7,13 +7,14 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, model_validator
 
 from common.settings import Settings
+from common.urls import EngineUrl, OpenServiceUrl
 
 
 class SwarmSettings(Settings):
     """Where the Swarm is and what it must grant its workers."""
 
-    docker_host: str = "unix:///var/run/docker.sock"
-    gateway_url: str | None = None
+    docker_host: EngineUrl = "unix:///var/run/docker.sock"
+    gateway_url: OpenServiceUrl | None = None
     """http://host:port of the gateway; without it the engine is spoken to directly."""
     gateway_token: SecretStr | None = None
     graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0

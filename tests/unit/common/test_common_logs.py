@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from common.logs import without_credentials
-
 SETUP = """import logging
 from common import logs
 logs.configure('prog', {level!r}, terminal={pretty})
@@ -88,7 +86,3 @@ def test_a_terminal_gets_aligned_text() -> None:
 def test_logging_loads_nothing_for_terminals() -> None:
     """rich is installed here, and costs a program a fifth of a second and five megabytes."""
     assert logged("import sys; assert 'rich' not in sys.modules; import rich") == []
-
-
-def test_credentials_are_left_out_of_urls() -> None:
-    assert without_credentials("amqp://u:p@host:1/v") == "amqp://host:1/v"

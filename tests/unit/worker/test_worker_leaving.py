@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -45,3 +46,16 @@ def test_a_notice_is_a_file_that_exists_or_a_url_that_answers(tmp_path: Path) ->
         assert not noticed(url)
         assert noticed(url)
     assert not noticed(url)
+
+
+def test_an_answer_that_is_no_http_is_no_notice() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        threading.Thread(target=serve).start()
+        assert not noticed(f"http://127.0.0.1:{server.getsockname()[1]}/")
