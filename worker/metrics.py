@@ -21,6 +21,7 @@ class Metrics:
         connected: Callable[[], bool],
         reachable: Callable[[], bool],
         waiting: Callable[[], int],
+        in_vain: Callable[[], int],
     ) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(_ProcessMetrics(renderer_pid))
@@ -61,6 +62,12 @@ class Metrics:
             registry=self.registry,
         )
         outbox.set_function(lambda: float(waiting()))
+        sessions = Gauge(
+            "autoscaler_worker_broker_sessions_in_vain",
+            "Sessions with the broker in a row that ended before anything was settled in them.",
+            registry=self.registry,
+        )
+        sessions.set_function(lambda: float(in_vain()))
         for outcome in Outcome:
             self._ended.labels(outcome.value)
 

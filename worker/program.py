@@ -50,7 +50,15 @@ class WorkerProgram:
         self._scratch = {storage.works_in}
         name = f"worker {settings.worker_id}"
         addresses = amqp.parameters(settings, name=name, heartbeat_s=settings.amqp_heartbeat)
-        self._broker = Broker(addresses, settings.job_queue, declare=settings.declare_job_queue)
+        for address in addresses:
+            # An alarm of the broker may last for hours; what waits for its end is not lost.
+            address.blocked_connection_timeout = None
+        self._broker = Broker(
+            addresses,
+            settings.job_queue,
+            declare=settings.declare_job_queue,
+            keep_waiting=self._keep_waiting,
+        )
         ledger = Ledger.connect(settings.redis_url.get_secret_value())
         renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
         record = _first_record(settings, self._began, addresses[0].virtual_host)
@@ -69,6 +77,7 @@ class WorkerProgram:
             connected=lambda: self._broker.connected,
             reachable=lambda: self._presence.reachable,
             waiting=lambda: len(self._presence.outbox),
+            in_vain=lambda: self._broker.in_vain,
         )
         self._handler = JobHandler(
             settings,

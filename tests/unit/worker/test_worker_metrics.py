@@ -10,7 +10,11 @@ from worker.metrics import Metrics
 
 def test_every_number_is_shown() -> None:
     metrics = Metrics(
-        renderer_pid=os.getpid, connected=lambda: True, reachable=lambda: False, waiting=lambda: 3
+        in_vain=lambda: 3,
+        renderer_pid=os.getpid,
+        connected=lambda: True,
+        reachable=lambda: False,
+        waiting=lambda: 3,
     )
     metrics.ended(Outcome.DONE, 12.0)
     metrics.ended(Outcome.PARKED)
