@@ -121,7 +121,11 @@ def _gateway() -> Iterator[MetricRow]:
 
 def _worker() -> Iterator[MetricRow]:
     metrics = WorkerMetrics(
-        renderer_pid=os.getpid, connected=lambda: True, reachable=lambda: True, waiting=lambda: 0
+        renderer_pid=os.getpid,
+        connected=lambda: True,
+        reachable=lambda: True,
+        waiting=lambda: 0,
+        in_vain=lambda: 0,
     )
     yield from _of(metrics.registry)
 

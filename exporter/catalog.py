@@ -174,6 +174,18 @@ JOBS_REDELIVERED = Metric(
     "Further attempts at jobs that have begun",
     "increase(autoscaler_jobs_redelivered_total[1h])",
 )
+JOBS_QUARANTINED = Metric(
+    "autoscaler_jobs_quarantined_total",
+    ("queue",),
+    "Messages parked unread: nobody could handle them, or two workers ended while they had them",
+    "increase(autoscaler_jobs_quarantined_total[1h])",
+)
+OUTCOMES_REFUSED = Metric(
+    "autoscaler_outcomes_refused_total",
+    ("queue",),
+    "Times that an outcome of a job was refused by the queue that it was for",
+    "increase(autoscaler_outcomes_refused_total[5m])",
+)
 JOBS = Metric(
     "autoscaler_jobs_total",
     ("queue", "outcome"),

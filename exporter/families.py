@@ -200,19 +200,22 @@ def counter_families(
     totals = {queue: QueueCounters(queue) for queue in named}
     totals.update((total.queue, total) for total in counters)
     started, again = catalog.JOBS_STARTED.family(), catalog.JOBS_REDELIVERED.family()
-    ended = catalog.JOBS.family()
+    ended, unread = catalog.JOBS.family(), catalog.JOBS_QUARANTINED.family()
+    refused = catalog.OUTCOMES_REFUSED.family()
     duration, wait = catalog.JOB_DURATION.family(), catalog.JOB_WAIT.family()
     startup = catalog.WORKER_STARTUP.family()
     for queue in sorted({*queues, *totals}):
         started.add_metric((queue,), totals[queue].started if queue in totals else 0)
     for queue, total in sorted(totals.items()):
         again.add_metric((queue,), total.redelivered)
+        unread.add_metric((queue,), total.quarantined)
+        refused.add_metric((queue,), total.refused)
         for outcome in Outcome:
             ended.add_metric((queue, str(outcome)), total.outcomes.get(outcome, 0))
         _add(duration, queue, total.duration)
         _add(wait, queue, total.wait)
         _add(startup, queue, total.startup)
-    yield from (started, again, ended, duration, wait, startup)
+    yield from (started, again, ended, unread, refused, duration, wait, startup)
 
 
 def _add(family: HistogramMetricFamily, queue: str, histogram: Histogram) -> None:

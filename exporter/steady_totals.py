@@ -77,6 +77,8 @@ def _numbers(counters: QueueCounters) -> Numbers:
     return (
         counters.started,
         counters.redelivered,
+        counters.quarantined,
+        counters.refused,
         *(counters.outcomes.get(outcome, 0) for outcome in Outcome),
         *(number for each in histograms for number in (*(n for _, n in each.buckets), each.sum)),
     )
@@ -93,6 +95,8 @@ def _with(counters: QueueCounters, numbers: Numbers) -> QueueCounters:
         counters,
         started=round(next(left)),
         redelivered=round(next(left)),
+        quarantined=round(next(left)),
+        refused=round(next(left)),
         outcomes={outcome: round(next(left)) for outcome in Outcome},
         duration=histogram(counters.duration),
         wait=histogram(counters.wait),

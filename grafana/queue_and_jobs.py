@@ -87,6 +87,25 @@ _QUEUE = Row(
             ),
             runbook="HeartbeatsLost",
         ),
+        Panel(
+            "Refused and quarantined",
+            "A minute: outcomes that their queue did not take, which wait with their workers; and"
+            " messages parked unread.",
+            "short",
+            (
+                Query(
+                    "max by (queue) (rate("
+                    f"{of_queue('autoscaler_outcomes_refused_total')}[$__rate_interval])) * 60",
+                    "refused: {{queue}}",
+                ),
+                Query(
+                    "max by (queue) (rate("
+                    f"{of_queue('autoscaler_jobs_quarantined_total')}[$__rate_interval])) * 60",
+                    "quarantined: {{queue}}",
+                ),
+            ),
+            runbook="OutcomesRefused",
+        ),
     ),
 )
 

@@ -95,11 +95,15 @@ def test_of_many_jobs_those_longest_in_hand_are_named() -> None:
 
 def test_counters_and_histograms_are_the_ledgers() -> None:
     wait = Histogram(((30.0, 2), (60.0, 5), (float("inf"), 6)), 210.0)
-    counters = QueueCounters("video-queue", 6, {Outcome.DONE: 5, Outcome.PARKED: 1}, 2, wait=wait)
+    counters = QueueCounters(
+        "video-queue", 6, {Outcome.DONE: 5, Outcome.PARKED: 1}, 2, 3, 4, wait=wait
+    )
     found = samples(counter_families([counters], [], []))
     here = ("queue", "video-queue")
     assert found[("autoscaler_jobs_started_total", (here,))] == 6
     assert found[("autoscaler_jobs_redelivered_total", (here,))] == 2
+    assert found[("autoscaler_jobs_quarantined_total", (here,))] == 3
+    assert found[("autoscaler_outcomes_refused_total", (here,))] == 4
     assert found[("autoscaler_jobs_total", (("outcome", "parked"), here))] == 1
     assert found[("autoscaler_jobs_total", (("outcome", "retried"), here))] == 0
     assert found[("autoscaler_job_wait_seconds_bucket", (("le", "60.0"), here))] == 5

@@ -10,7 +10,7 @@ from worker.metrics import Metrics
 
 def test_every_number_is_shown() -> None:
     metrics = Metrics(
-        in_vain=lambda: 3,
+        in_vain=lambda: 2,
         renderer_pid=os.getpid,
         connected=lambda: True,
         reachable=lambda: False,
@@ -19,6 +19,7 @@ def test_every_number_is_shown() -> None:
     metrics.ended(Outcome.DONE, 12.0)
     metrics.ended(Outcome.PARKED)
     metrics.waited(7.0)
+    metrics.quarantined()
     metrics.busy(True)
     shown = {
         (sample.name.removeprefix("autoscaler_worker_"), *sample.labels.values()): sample.value
@@ -32,6 +33,7 @@ def test_every_number_is_shown() -> None:
     assert shown["busy",] == 1
     assert (shown["connected", "broker"], shown["connected", "ledger"]) == (1, 0)
     assert shown["outbox_events",] == 3
+    assert (shown["broker_sessions_in_vain",], shown["quarantined_total",]) == (2, 1)
     for process in ("worker", "renderer"):
         assert shown["cpu_seconds_total", process] > 0
         assert shown["resident_memory_bytes", process] > 0
