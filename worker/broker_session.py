@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import (
     AMQPError,
     ChannelClosedByBroker,
@@ -29,8 +30,8 @@ _PREFETCH = 1
 
 
 class BrokerSession:
-    """A connection with two channels: one consumes, publishes and acknowledges, all in order; the
-    other makes requests that the broker may refuse, which closes it."""
+    """A connection with three channels: one consumes and acknowledges, one publishes, and one makes
+    requests that the broker may refuse, which closes it."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class BrokerSession:
         self.channel = self.connection.channel()
         self._control = self.connection.channel()
         try:
-            self.channel.confirm_delivery()
+            self._publisher = self._new_publisher()
             self.channel.basic_qos(prefetch_count=_PREFETCH)
             self.channel.add_on_cancel_callback(lambda _: cancelled())
         except AMQPError:
@@ -69,7 +70,7 @@ class BrokerSession:
     def turn(self, seconds: float) -> None:
         """Process events for that long at most. Raises AMQPError when the channel is closed."""
         self.connection.process_data_events(time_limit=seconds)
-        if not self.channel.is_open:
+        if not (self.channel.is_open and self._publisher.is_open):
             raise AMQPError("the broker closed the channel")
 
     # The job queue
@@ -127,13 +128,23 @@ class BrokerSession:
         self._ensure(message)
         properties = WireProperties(message.envelope)
         try:
-            self.channel.basic_publish("", message.queue, message.body, properties, mandatory=True)
+            self._publisher.basic_publish(
+                "", message.queue, message.body, properties, mandatory=True
+            )
         except NackError as error:
+            # To a channel that it has refused once a quorum queue may do so for ever.
+            self._publisher.close()
+            self._publisher = self._new_publisher()
             raise RefusedError(message.queue, "refuses messages: it may be full") from error
         except UnroutableError as error:
             self._ensured.discard(message.queue)
             raise RefusedError(message.queue, "does not exist") from error
         return message
+
+    def _new_publisher(self) -> BlockingChannel:
+        channel = self.connection.channel()
+        channel.confirm_delivery()
+        return channel
 
     def _ensure(self, message: Outgoing) -> None:
         """The queue exists afterwards: as its owner made it, or else as ours."""
