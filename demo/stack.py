@@ -164,7 +164,10 @@ class Stack:
 
     def _redis(self) -> Part:
         data = self._data("redis")
-        arguments = f"--bind 127.0.0.1 --port {self.redis_port} --dir {data} --appendonly yes"
+        arguments = (
+            f"--bind 127.0.0.1 --port {self.redis_port} --dir {data} --appendonly yes"
+            " --maxmemory 256mb --maxmemory-policy volatile-lru"
+        )
         part = self._part("redis", ["redis-server", *arguments.split(), "--save", ""], {})
         part.ready = lambda: _replies(self.redis_port, b"PING\r\n", b"+PONG")
         return part

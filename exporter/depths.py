@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 import pika
-from pika.exceptions import ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from common.amqp import BrokerSettings, parameters
 from common.logs import get
@@ -55,6 +55,10 @@ class _Batch:
         self.open -= 1
         if self.open == 0 and not self.future.done():
             self.future.set_result(None)
+
+    def refuse(self, name: str, reason: str) -> None:
+        self.refused[name] = reason
+        self.settle()
 
     def fail(self, reason: str) -> None:
         self.waiting.clear()
@@ -124,17 +128,22 @@ class QueueReader:
 
     def _read(self, names: Sequence[str], deadline: float) -> dict[str, Depth]:
         now = self._clock()
-        batch = _Batch([name for name in names if self._ask_again.get(name, now) <= now])
-        if not batch.waiting:
+        wanted = {name for name in names if self._ask_again.get(name, now) <= now}
+        batch = _Batch(sorted(wanted))
+        if not wanted:
             return {}
         self._connection.ioloop.add_callback_threadsafe(partial(self._begin, batch))
         try:
             batch.future.result(max(0.0, deadline - self._clock()))
         except FutureTimeoutError:
             self._connection.ioloop.add_callback_threadsafe(batch.waiting.clear)
-            raise SourceError("the broker did not answer every declare in time") from None
-        self._remember(batch.refused)
-        return batch.depths
+        depths, refused = dict(batch.depths), dict(batch.refused)
+        silent = wanted - depths.keys() - refused.keys()
+        if silent and not depths:
+            raise SourceError("the broker did not answer the declares in time")
+        # Where others are answered for, a silent queue has a fault of its own, and is absent.
+        self._remember(refused | dict.fromkeys(silent, "no answer in time"))
+        return depths
 
     def _remember(self, refused: dict[str, str]) -> None:
         again = self._clock() + ASK_AGAIN_S
@@ -193,6 +202,7 @@ class QueueReader:
             batch.fail(self._problem)
             return
         self._batch = batch
+        self._leave_out_unanswered(batch)
         # The broker may allow fewer; 0 is no limit.
         allowed = self._connection.params.channel_max or CHANNELS
         wanted = min(len(batch.waiting), CHANNELS, allowed)
@@ -201,6 +211,12 @@ class QueueReader:
             self._next(channel)
         for _ in range(wanted - self._channels):
             self._open_channel()
+
+    def _leave_out_unanswered(self, batch: _Batch) -> None:
+        """Queues asked for long ago, on channels that wait still: each would cost another one."""
+        for name in {name for _, name in self._asked.values()}.intersection(batch.waiting):
+            batch.waiting.remove(name)
+            batch.settle()
 
     def _open_channel(self) -> None:
         self._channels += 1
@@ -213,12 +229,17 @@ class QueueReader:
 
     def _next(self, channel: Any) -> None:
         batch = self._batch
-        if batch is None or not batch.waiting:
-            self._idle.append(channel)
-            return
-        name = batch.waiting.popleft()
-        self._asked[channel.channel_number] = (batch, name)
-        channel.queue_declare(name, passive=True, callback=partial(self._answered, channel))
+        while batch is not None and batch.waiting:
+            name = batch.waiting.popleft()
+            self._asked[channel.channel_number] = (batch, name)
+            try:
+                channel.queue_declare(name, passive=True, callback=partial(self._answered, channel))
+                return
+            except (AMQPError, ValueError) as error:
+                # A name that can't be sent; the channel is as it was.
+                del self._asked[channel.channel_number]
+                batch.refuse(name, _describe(error))
+        self._idle.append(channel)
 
     def _answered(self, channel: Any, frame: Any) -> None:
         batch, name = self._asked.pop(channel.channel_number)
@@ -236,8 +257,7 @@ class QueueReader:
         if asked is None:
             return
         batch, name = asked
-        batch.refused[name] = f"{error.reply_code} {error.reply_text}"
-        batch.settle()
+        batch.refuse(name, f"{error.reply_code} {error.reply_text}")
         # Only after this callback does pika give the channel's number back.
         self._connection.ioloop.add_callback_threadsafe(self._replace_channel)
 

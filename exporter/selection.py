@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from common.settings import MAX_NAME_BYTES
+
 DEAD_SUFFIX = ".dead"
 _WILD = re.compile(r"[*?]")
 
@@ -18,9 +20,10 @@ class QueueName:
     name: str
 
     @property
-    def dead(self) -> QueueName:
-        """The queue of this queue's parked jobs."""
-        return QueueName(self.vhost, self.name + DEAD_SUFFIX)
+    def dead(self) -> QueueName | None:
+        """The queue of this queue's parked jobs; None where its name would be too long to be."""
+        name = self.name + DEAD_SUFFIX
+        return QueueName(self.vhost, name) if len(name.encode()) <= MAX_NAME_BYTES else None
 
 
 def is_pattern(text: str) -> bool:
@@ -78,5 +81,6 @@ class Selection:
         known = set(listing)
         named = self.named()
         matched = {queue for queue in known if self.matches(queue)}
-        parked = {queue.dead for queue in matched} & known
-        return sorted({*named, *(queue.dead for queue in named), *matched, *parked})
+        parked = {dead for queue in matched if (dead := queue.dead) in known}
+        beside = {queue.dead for queue in named}
+        return sorted(queue for queue in {*named, *beside, *matched, *parked} if queue is not None)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator
 
 from common.amqp import BrokerSettings
 from common.http import HttpSettings
-from common.settings import PlainName, plain_name, queue_name
+from common.settings import PlainName
 from common.urls import SERVICE, LedgerUrl, of_shape
-from exporter.selection import is_pattern
 
 
 def _listed(value: Any) -> Any:
@@ -21,14 +20,7 @@ def _listed(value: Any) -> Any:
     return value
 
 
-def _queue_or_pattern(value: str) -> str:
-    return plain_name(value) if is_pattern(value) else queue_name(value)
-
-
 Patterns = Annotated[tuple[PlainName, ...], BeforeValidator(_listed)]
-QueuePatterns = Annotated[
-    tuple[Annotated[str, AfterValidator(_queue_or_pattern)], ...], BeforeValidator(_listed)
-]
 
 
 class ExporterSettings(BrokerSettings, HttpSettings):
@@ -40,7 +32,7 @@ class ExporterSettings(BrokerSettings, HttpSettings):
     redis_ca_file: Path | None = None
     redis_cert_file: Path | None = None
     redis_key_file: Path | None = None
-    queues: QueuePatterns = ("video-queue",)
+    queues: Patterns = ("video-queue",)
     """Names, or patterns with `*` and `?`, comma-separated. Patterns need `management_url`."""
     queues_exclude: Patterns = ()
     """Patterns of queues to leave out although `queues` names them."""

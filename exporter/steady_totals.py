@@ -10,7 +10,8 @@ event after the ledger was lost.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from common.records import Histogram, Outcome, QueueCounters
@@ -73,6 +74,7 @@ class SteadyTotals:
 
 
 def _numbers(counters: QueueCounters) -> Numbers:
+    """What only ever grows: of histograms the buckets each for itself, not cumulated."""
     histograms = (counters.duration, counters.wait, counters.startup)
     return (
         counters.started,
@@ -80,16 +82,22 @@ def _numbers(counters: QueueCounters) -> Numbers:
         counters.quarantined,
         counters.refused,
         *(counters.outcomes.get(outcome, 0) for outcome in Outcome),
-        *(number for each in histograms for number in (*(n for _, n in each.buckets), each.sum)),
+        *(number for each in histograms for number in (*_parts(each), each.sum)),
     )
+
+
+def _parts(histogram: Histogram) -> Iterator[int]:
+    counts = [count for _, count in histogram.buckets]
+    return (count - below for below, count in itertools.pairwise((0, *counts)))
 
 
 def _with(counters: QueueCounters, numbers: Numbers) -> QueueCounters:
     left = iter(numbers)
 
     def histogram(like: Histogram) -> Histogram:
-        buckets = tuple((bound, round(next(left))) for bound, _ in like.buckets)
-        return Histogram(buckets, next(left))
+        counts = itertools.accumulate(round(next(left)) for _ in like.buckets)
+        bounds = [bound for bound, _ in like.buckets]
+        return Histogram(tuple(zip(bounds, counts, strict=True)), next(left))
 
     return replace(
         counters,

@@ -29,7 +29,6 @@ if [ ! -e "$folder/redis_url" ]; then
     put redis_conf <<END
 requirepass $redis
 appendonly yes
-maxmemory-policy noeviction
 END
     printf 'redis://:%s@redis:6379/0' "$redis" | put redis_url
 fi

@@ -149,7 +149,17 @@ def _targets(given: Any, defaults: Mapping[str, Any]) -> tuple[Target, ...]:
         if name in names[:number]:
             raise ConfigError(f"targets.{number}.name", name, "a name that no other target has")
     _check_pools(targets)
+    _check_vhosts(targets)
     return targets
+
+
+def _check_vhosts(targets: tuple[Target, ...]) -> None:
+    """Fleets are told apart by their queues' names, in the ledger and in the metrics."""
+    vhosts: dict[str, str] = {}
+    for number, target in enumerate(targets):
+        if vhosts.setdefault(target.queue, target.vhost) != target.vhost:
+            allowed = f"{vhosts[target.queue]}, or a queue of another name than {target.queue}"
+            raise ConfigError(f"targets.{number}.vhost", target.vhost, allowed)
 
 
 def _check_pools(targets: tuple[Target, ...]) -> None:

@@ -47,6 +47,7 @@ class Discovery:
         self._defaults = dict(defaults)
         self._services = {name for target in configured for name in target.services}
         self._names = {target.name for target in configured}
+        self._vhosts = {target.queue: target.vhost for target in configured}
         self._asked_at = float("-inf")
         self._found = {name: self._found.get(name, ()) for name in backends}
 
@@ -56,7 +57,21 @@ class Discovery:
             self._asked_at = self._clock()
             for name, backend in self._backends.items():
                 self._ask(name, backend)
-        return [target for targets in self._found.values() for target in targets]
+        vhosts = dict(self._vhosts)
+        return [
+            target
+            for targets in self._found.values()
+            for target in targets
+            if self._told_apart(target, vhosts)
+        ]
+
+    def _told_apart(self, target: Target, vhosts: dict[str, str]) -> bool:
+        """Whether the target's queue is in the virtual host that all of its name are in."""
+        held = vhosts.setdefault(target.queue, target.vhost)
+        if held != target.vhost:
+            what = f"a queue of the name {target.queue} is in the virtual host {held} already"
+            self._complain(f"{target.name}.vhost: {target.vhost!r} is not allowed; {what}")
+        return held == target.vhost
 
     def _ask(self, name: str, backend: Orchestrator) -> None:
         try:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from common.ledger import Ledger
 from common.ledger.queue_totals import QUEUES, counters_key
 from common.records import WORKERS, Outcome, WorkerRecord, WorkerState
+from demo.stack import Stack
 from scaler.loop.housekeeping import EVERY_S, FORGET_ORDERS_S, FORGET_WORKERS_S, Housekeeping
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 STEP_S = 60
@@ -30,8 +33,9 @@ class LaterLedger(Ledger):
         self.later_s += seconds
         for key in self._redis.scan_iter(count=1000):
             left_ms = self._redis.pttl(key)
-            if left_ms > 0:
-                self._redis.pexpire(key, max(1, left_ms - round(seconds * 1000)))
+            if left_ms != -1:
+                # What has none left is removed at once.
+                self._redis.pexpire(key, left_ms - round(seconds * 1000))
 
     def size(self) -> dict[str, int]:
         """How much each key without an end holds; those with an end are counted together."""
@@ -233,3 +237,16 @@ def test_a_ledger_that_is_away_ends_no_loop() -> None:
     away = LaterLedger.connect("redis://127.0.0.1:9", timeout_s=0.2)
     keeper(away)()
     away.close()
+
+
+def test_a_running_scaler_prunes(tmp_path: Path) -> None:
+    with Stack(tmp_path / "stack") as stack:
+        stack.start("redis", "prometheus")
+        later = LaterLedger.connect(stack.redis_url)
+        later.later_s = -FORGET_WORKERS_S - 60
+        arrive(later, "dead")
+        later.later_s = 0
+        arrive(later, "alive")
+        stack.program("scaler", {"ORCHESTRATOR": "dry_run"})
+        until(lambda: [worker.id for worker in later.workers()] == ["alive"], "the dead is pruned")
+        later.close()

@@ -31,6 +31,7 @@ from exporter.sources import Reading
 from exporter.thresholds import AlertSettings
 
 QUEUE = QueueName("/", "video-queue")
+DEAD = QueueName("/", "video-queue.dead")
 
 
 def samples(families: Iterable[Family]) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -42,7 +43,7 @@ def samples(families: Iterable[Family]) -> dict[tuple[str, tuple[tuple[str, str]
 
 
 def test_parked_jobs_are_told_of_their_queue() -> None:
-    found = samples(queue_families({QUEUE: Depth(7, 2), QUEUE.dead: Depth(3, 0)}))
+    found = samples(queue_families({QUEUE: Depth(7, 2), DEAD: Depth(3, 0)}))
     where = (("queue", "video-queue"), ("vhost", "/"))
     assert found == {
         ("rabbitmq_queue_messages_ready", where): 7,
@@ -144,3 +145,35 @@ def test_a_source_that_failed_is_down() -> None:
     found = samples(source_families(readings))
     assert found[("autoscaler_source_up", (("source", "amqp"),))] == 0
     assert found[("autoscaler_source_up", (("source", "ledger"),))] == 1
+
+
+def ledger_view(**fields: Any) -> ScrapeReadings:
+    view = LedgerView([], [QueueCounters("q", started=3)])._replace(**fields)
+    return ScrapeReadings({}, None, view, AlertSettings(), {"q", "r"}, {"q", "r"})
+
+
+def test_workers_that_are_only_counted_count_as_unhealthy() -> None:
+    found = samples(families(ledger_view(unnamed={("q", True): 7, ("gone", False): 2})))
+    at = ("queue", "q")
+    assert found["autoscaler_workers", (at, ("state", "unhealthy"))] == 7
+    assert found["autoscaler_jobs_stranded", (at,)] == 7
+    assert found["autoscaler_jobs_in_flight", (at,)] == 0
+    gone = ("queue", "gone")
+    assert found["autoscaler_workers", (gone, ("state", "unhealthy"))] == 2
+    assert found["autoscaler_jobs_stranded", (gone,)] == 0
+
+
+def test_totals_that_cannot_be_read_are_unknown_and_not_0() -> None:
+    found = samples(families(ledger_view(counters=[], damaged_totals=["q"])))
+    started = {labels for name, labels in found if name == "autoscaler_jobs_started_total"}
+    assert started == {(("queue", "r"),)}
+    assert found["autoscaler_jobs_in_flight", (("queue", "q"),)] == 0
+    assert found["autoscaler_ledger_entries_unused", (("kind", "totals"),)] == 1
+
+
+def test_of_queues_that_cannot_be_told_apart_the_ledger_says_nothing() -> None:
+    found = samples(families(ledger_view(mixed={"q": ["/", "b"]}, unnamed={("q", True): 7})))
+    told = {dict(labels).get("queue") for _, labels in found}
+    assert "q" not in told
+    assert "r" in told
+    assert found["autoscaler_ledger_entries_unused", (("kind", "queue"),)] == 1

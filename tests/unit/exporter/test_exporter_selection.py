@@ -25,6 +25,14 @@ def test_a_pattern_brings_what_is_listed_and_of_parked_jobs_only_what_exists() -
     assert selection.resolve(listing) == names("video-a", "video-a.dead", "video-b")
 
 
+@pytest.mark.parametrize("name", ["q" * 251, "\u00e4" * 126])
+def test_a_name_too_long_for_parked_jobs_is_read_without_them(name: str) -> None:
+    selection = Selection((name, "short"), (), ("/",))
+    assert selection.resolve(()) == sorted(names("short", "short.dead", name))
+    pattern = Selection(("*",), (), ("/",))
+    assert pattern.resolve(names(name)) == names(name)
+
+
 def test_exclusion_wins_over_inclusion() -> None:
     selection = Selection(("*",), ("*.retry.*", "amq.*"), ("/",))
     listing = names("jobs", "jobs.retry.30", "amq.gen-1")

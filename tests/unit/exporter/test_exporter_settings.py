@@ -33,6 +33,10 @@ def test_the_heartbeat_comes_from_the_plans_file_and_the_variable_wins(tmp_path:
     ("variable", "value", "allowed"),
     [
         ("QUEUES", ",", "at least one"),
+        ("QUEUES", "video-queue," + "q" * 256, "255 bytes"),
+        ("QUEUES", "\u00e4" * 128, "255 bytes"),
+        ("QUEUES", "video-\rqueue", "printable"),
+        ("VHOSTS", "/\x00", "printable"),
         ("REDIS_URL", "http://x", "redis://"),
         ("MANAGEMENT_URL", "amqp://x", "http://"),
         ("HEARTBEAT_INTERVAL", "0", "greater than 0"),

@@ -21,6 +21,16 @@ def test_a_failure_is_a_reading(error: Exception) -> None:
     assert (reading.value, reading.error) == (None, "gone")
 
 
+@pytest.mark.parametrize("fault", [KeyError("x"), UnicodeDecodeError("utf-8", b"", 0, 1, "")])
+def test_a_fault_of_ours_is_a_reading_too(fault: Exception) -> None:
+    def read() -> int:
+        raise fault
+
+    reading = SourceReader[int]("s").begin(read).result(time.monotonic() + 5)
+    assert reading.value is None
+    assert type(fault).__name__ in reading.error
+
+
 def test_a_hung_source_heaps_up_no_work() -> None:
     release, begun = threading.Event(), []
 

@@ -95,3 +95,15 @@ def test_a_pool_of_a_configured_target_is_no_target_of_its_own() -> None:
     backend.offers = [offer_of(labelled(enable="true", queue="edit"))]
     pools = (Pool(service="reels_editor", price=1, max_workers=10),)
     assert discovery(backend, Target(name="videos", pools=pools))() == []
+
+
+def test_a_queues_name_is_taken_in_one_virtual_host_only() -> None:
+    backend = Backend()
+    backend.offers = [
+        {"name": "same", "service": "s1", "queue": "edit", "vhost": "/"},
+        {"name": "other", "service": "s2", "queue": "edit", "vhost": "team-b"},
+        {"name": "file", "service": "s3", "queue": "render", "vhost": "team-b"},
+        {"name": "free", "service": "s4", "queue": "free", "vhost": "team-b"},
+    ]
+    configured = Target(name="t", queue="render", service="s")
+    assert [target.name for target in discovery(backend, configured)()] == ["same", "free"]
