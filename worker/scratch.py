@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from hashlib import blake2s
 from pathlib import Path
 from typing import NoReturn
@@ -108,9 +109,14 @@ def _owner() -> str:
     return f"{host}-{_realm()}-{os.getpid()}-{_started(os.getpid())}"
 
 
+@cache
 def _realm() -> str:
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-    return blake2s(f"{boot}{os.readlink('/proc/self/ns/pid')}".encode(), digest_size=4).hexdigest()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        name = f"{boot}{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return _token()  # a sandbox that hides it: what we leave behind goes by its age
+    return blake2s(name.encode(), digest_size=4).hexdigest()
 
 
 def _token() -> str:
