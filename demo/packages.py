@@ -23,6 +23,10 @@ _GROUPS: dict[str, dict[str, str]] = {
         "espeak-ng": "/usr/bin/espeak-ng",
         "ffmpeg": "/usr/bin/ffmpeg",
         "fonts-dejavu-core": "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+        "fonts-noto-color-emoji": "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
+        "fonts-noto-core": "/usr/share/fonts/truetype/noto/NotoSans-Bold.ttf",
+        # Chinese, Japanese and Korean in 5 MB, where fonts-noto-cjk takes 91.
+        "fonts-wqy-microhei": "/usr/share/fonts/truetype/wqy/wqy-microhei.ttc",
     },
     "test": {
         "ca-certificates": "/etc/ssl/certs/ca-certificates.crt",

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from worker.jobs import Job
+from worker.jobs import InvalidJobError, Job
 from worker.scratch import scratch_folder, unwritable
 from worker.video.encode import Film, Track, encode, save
+from worker.video.faces import missing_fonts
 from worker.video.pictures import Artist
 from worker.video.sound import write_voices
 from worker.video.speech import Speech
@@ -27,8 +28,10 @@ def render(
 ) -> float:
     """Write the job's video to `path`; how long it is, in seconds.
 
-    Raises TransientError, also for a full disk, or PermanentError.
+    Raises InvalidJobError for characters that no font of this host has, TransientError, also for
+    a full disk, or PermanentError.
     """
+    _refuse_unwritable(job, theme)
     spoken = _speak(job, theme, voices, report)
     with scratch_folder() as folder:
         try:
@@ -61,7 +64,7 @@ def lay_out(
     report(_SPOKEN, "mixing the sound")
     sound = folder / "sound.wav"
     write_voices(sound, lines, theme, frames / FPS)
-    artist = Artist(theme, job.title)
+    artist = _artist(job, theme)
     tracks = [
         _stage_track(artist, stage_cues(lines), folder),
         _caption_track(artist, caption_cues(lines, artist.fits), folder, report),
@@ -69,6 +72,20 @@ def lay_out(
     background = theme.file(str(theme.background)) if artist.moving else None
     music = (theme.file(theme.music.file), theme.music.volume) if theme.music else None
     return Film(tracks, sound, frames, background, music)
+
+
+def _artist(job: Job, theme: Theme) -> Artist:
+    return Artist(theme, job.title, [turn.text for turn in job.turns])
+
+
+def _refuse_unwritable(job: Job, theme: Theme) -> None:
+    artist = _artist(job, theme)
+    texts = {f"turns.{number}.text": turn.text for number, turn in enumerate(job.turns)}
+    for field, text in {"title": job.title, **texts}.items():
+        lacking = artist.lacking(text)
+        if lacking:
+            allowed = f"characters that a font of this worker's host has; {missing_fonts(lacking)}"
+            raise InvalidJobError(field, "".join(lacking), allowed, job.job_id)
 
 
 def _speak(job: Job, theme: Theme, voices: Voices, report: Report) -> list[tuple[str, Speech]]:

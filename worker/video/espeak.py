@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import re
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from worker.errors import PermanentError, TransientError
 from worker.video.speech import Samples, Speech, timed
 from worker.video.themes import Voice
 
+# The first of them would end the text, and none is spoken.
+_CONTROLS = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 _SYNCHRONOUS = 2
 _CHARACTERS = 1
 _UTF8 = 1
@@ -65,7 +68,7 @@ class Espeak:
         self._library.espeak_SetParameter(_RATE, voice.speed, 0)
         self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
         self._sound, self._starts = [], {}
-        raw = text.encode()
+        raw = _CONTROLS.sub(" ", text).encode()
         status = self._library.espeak_Synth(raw, len(raw) + 1, 0, _CHARACTERS, 0, _UTF8, None, None)
         if status != 0:
             raise TransientError(f"espeak-ng failed with status {status}")

@@ -2,44 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from moviepy import TextClip
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from worker.errors import TransientError
+from worker.video.faces import Faces
+from worker.video.lettering import Box, Ink, Lettering, Line
 from worker.video.themes import HEIGHT, WIDTH, Theme
 from worker.video.timeline import Page, Stage
+from worker.video.wording import reads_leftwards, visible, wrapped
 
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans-Bold.ttf")
 _TEXT_WIDTH = WIDTH - 120
+_SAFE_WIDTH = WIDTH - 80
+"""For letters with their outline and whatever leans out of its place."""
 _SILENT_SIZE = 0.9
 """Listeners are drawn a little smaller, and dimmed."""
 _SILENT_LIGHT = 0.8
-_TITLE_SIZE = 54
+_TITLE_SIZES = (54, 46, 38, 32, 26)
+"""The first in which a title leaves room for the speakers, else the last."""
 _TITLE_Y = 120
+_TITLE_HEIGHT = 420
+_TITLE_PAD = (28, 18)
+_TITLE_PITCH = 63 / 54
+"""From one row to the next, in sizes of the letters, unless these are higher."""
+_TITLE_STROKE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One row of a caption; `top` is its place in the box."""
+
+    text: str
+    size: int
+    leftwards: bool
+    top: int
 
 
 class Artist:
     """Draws for one theme and title. Repeated pictures are cached."""
 
-    def __init__(self, theme: Theme, title: str) -> None:
-        """Raises TransientError when this host lacks the font."""
+    def __init__(self, theme: Theme, title: str, texts: Iterable[str] = ()) -> None:
+        """`texts` are all that will be spoken. Raises TransientError without the theme's font."""
         self._theme = theme
-        self._font = theme.file(theme.captions.font) if theme.captions.font else FONT
-        if not self._font.is_file():
-            raise TransientError(f"no font at {self._font}: install fonts-dejavu-core")
-        self._type = ImageFont.truetype(str(self._font), theme.captions.size)
-        self._title = title.strip()
+        font = theme.file(theme.captions.font) if theme.captions.font else FONT
+        if not font.is_file():
+            raise TransientError(f"no font at {font}: install fonts-dejavu-core")
+        self._title = " ".join(visible(title).split())
+        self._lettering = Lettering(Faces(font, [self._title, *texts]))
         self._row_height = round(theme.captions.size * 1.4)
 
-    def fits(self, words: Sequence[str]) -> bool:
-        """Whether the words fit into one row."""
-        return self._type.getlength(" ".join(words)) <= _TEXT_WIDTH
+    def lacking(self, text: str) -> list[str]:
+        """The characters of `text` that no font of this host has, in order."""
+        return self._lettering.lacking(visible(text))
+
+    def fits(self, text: str) -> bool:
+        """Whether the text fits into one row."""
+        return self._lettering.line(text, self._theme.captions.size).width <= _TEXT_WIDTH
 
     # The stage
 
@@ -95,80 +120,119 @@ class Artist:
     def caption_box(self) -> tuple[int, int]:
         """Where captions lie: the top, and how high they are at most."""
         height = self._row_height * 2 + self._theme.captions.size // 2
-        return round(self._theme.captions.y * HEIGHT - height / 2), height
+        top = round(self._theme.captions.y * HEIGHT - height / 2)
+        return max(0, min(top, HEIGHT - height)), height
 
     def caption(self, page: Page | None) -> Image.Image:
         """The page with the spoken word highlighted; empty for None."""
         picture = Image.new("RGBA", (WIDTH, self.caption_box[1]), (0, 0, 0, 0))
         if page is None:
             return picture
-        before, top = 0, (2 - len(page.rows)) * self._row_height // 2
-        for row in page.rows:
-            spoken = page.spoken - before
-            self._lay_row(picture, row, spoken if 0 <= spoken < len(row) else None, top)
-            before += len(row)
-            top += self._row_height
+        size = self._size_for(page.rows, page.leftwards)
+        top = (2 - len(page.rows)) * self._row_height // 2
+        for number, text in enumerate(page.rows):
+            row = _Row(text, size, page.leftwards, top + number * self._row_height)
+            drawn = self._write(row, self._theme.captions.colour)
+            if number == page.row:
+                drawn = self._highlighted(drawn, row, page.begin, page.end)
+            picture.alpha_composite(drawn)
         return picture
 
-    def _lay_row(
-        self, picture: Image.Image, row: Sequence[str], spoken: int | None, top: int
-    ) -> None:
-        style, text = self._theme.captions, " ".join(row)
-        plain = self._write(text, style.colour)
-        left = (WIDTH - plain.width) // 2
-        picture.alpha_composite(plain, (max(0, left), top), (max(0, -left), 0))
-        if spoken is None:
-            return
-        # The same row in the other colour, of which only the spoken word's columns are laid over.
-        bright = self._write(text, style.highlight)
-        margin = self._margin
-        begin = margin + self._type.getlength(" ".join([*row[:spoken], ""])) if spoken else 0.0
-        end = margin + self._type.getlength(" ".join(row[: spoken + 1])) + margin / 2
-        edge = round(begin - margin / 2) if spoken else 0
-        word = bright.crop((edge, 0, min(round(end), bright.width), bright.height))
-        picture.paste(word, (max(0, left) + max(0, edge + min(0, left)), top))
+    @lru_cache(maxsize=16)  # noqa: B019 - as above
+    def _size_for(self, rows: tuple[str, ...], leftwards: bool) -> int:
+        """The theme's size, or less where letters would leave the box or run into each other."""
+        size = self._theme.captions.size
+        boxes = [self._lettering.line(r, size, leftwards).box(_stroke(size)) for r in rows]
+        # Less a little: letters of a smaller size are not smaller to the pixel.
+        above = self._baseline - 2
+        below = self.caption_box[1] - self._row_height - self._baseline - 2
+        wanted_and_given = [
+            (max(box.right - box.left for box in boxes), _SAFE_WIDTH),
+            (-boxes[0].top, above),
+            (boxes[-1].bottom, below),
+            *((box.bottom - under.top, self._row_height) for box, under in pairwise(boxes)),
+        ]
+        shares = [given / wanted for wanted, given in wanted_and_given if wanted > given]
+        return max(1, int(size * min(shares, default=1.0)))
+
+    @lru_cache(maxsize=16)  # noqa: B019 - as above
+    def _write(self, row: _Row, colour: str) -> Image.Image:
+        """A row in its place, as a layer of the caption's size."""
+        layer = Image.new("RGBA", (WIDTH, self.caption_box[1]), (0, 0, 0, 0))
+        line, (x, y) = self._place(row)
+        style = self._theme.captions
+        halo = style.outline if colour == style.colour else colour
+        line.draw(layer, (x, y), Ink(colour, style.outline, _stroke(row.size), halo))
+        return layer
+
+    def _highlighted(self, plain: Image.Image, row: _Row, begin: int, end: int) -> Image.Image:
+        """The row with the columns of one word taken from the same row in the other colour."""
+        bright, drawn = self._write(row, self._theme.captions.highlight), plain.copy()
+        line, (x, _) = self._place(row)
+        for left, right in line.columns(begin, end, self._margin):
+            edges = (max(0, round(x + left)), 0, min(WIDTH, round(x + right)), drawn.height)
+            drawn.paste(bright.crop(edges), edges)
+        return drawn
+
+    def _place(self, row: _Row) -> tuple[Line, tuple[int, int]]:
+        """The row laid out, and where on the layer its baseline begins."""
+        line = self._lettering.line(row.text, row.size, row.leftwards)
+        stroke = _stroke(row.size)
+        left, _, right, _ = line.box(stroke)
+        width = int(right - left) + 2 * self._margin
+        return line, ((WIDTH - width) // 2 + self._margin + stroke, row.top + self._baseline)
 
     @property
     def _margin(self) -> int:
         return max(6, self._theme.captions.size // 6)
 
-    @lru_cache(maxsize=16)  # noqa: B019 - as above
-    def _write(self, text: str, colour: str) -> Image.Image:
+    @property
+    def _baseline(self) -> int:
+        """Of a row, from its top."""
         size = self._theme.captions.size
-        clip = TextClip(
-            font=str(self._font),
-            text=text,
-            font_size=size,
-            color=colour,
-            stroke_color=self._theme.captions.outline,
-            stroke_width=max(2, size // 12),
-            # Letters that reach below the line, and their outline, need the room.
-            margin=(self._margin, size // 8),
-        )
-        return _picture(clip)
+        return size // 8 + _stroke(size) + self._lettering.ascent(size)
 
     def _write_title(self) -> Image.Image:
-        width = ImageFont.truetype(str(self._font), _TITLE_SIZE).getlength(self._title)
-        title_width = min(_TEXT_WIDTH, round(width) + 72)
-        clip = TextClip(
-            font=str(self._font),
-            text=self._title,
-            font_size=_TITLE_SIZE,
-            color=self._theme.captions.colour,
-            stroke_color=self._theme.captions.outline,
-            stroke_width=4,
-            margin=(28, 18),
-            method="caption",
-            size=(title_width, None),
-            text_align="center",
-        )
-        return _picture(clip)
+        """The title in the largest size in which it is not too high."""
+        for size in _TITLE_SIZES:
+            title = self._title_in(size)
+            if title.height <= _TITLE_HEIGHT:
+                break
+        return title
+
+    def _title_in(self, size: int) -> Image.Image:
+        leftwards, (across, down) = reads_leftwards(self._title), _TITLE_PAD
+
+        def lined(text: str) -> tuple[Line, Box]:
+            line = self._lettering.line(text, size, leftwards)
+            return line, line.box(_TITLE_STROKE)
+
+        def fits(text: str) -> bool:
+            box = lined(text)[1]
+            return box.right - box.left < _TEXT_WIDTH
+
+        rows = [lined(row) for row in wrapped(self._title, fits)]
+        boxes = [box for _, box in rows]
+        baselines = [max(self._lettering.ascent(size) + _TITLE_STROKE, -math.floor(boxes[0].top))]
+        for above, box in pairwise(boxes):
+            apart = math.ceil(above.bottom - box.top) + _TITLE_STROKE
+            baselines.append(baselines[-1] + max(apart, round(size * _TITLE_PITCH)))
+        width = min(_TEXT_WIDTH, max(round(line.width) for line, _ in rows) + 72)
+        below = math.ceil(boxes[-1].bottom)
+        inked = baselines[-1] - baselines[0] + int(boxes[-1].bottom - boxes[0].top)
+        height = max(inked + 2 * down, down + baselines[-1] + below + _TITLE_STROKE)
+        picture = Image.new("RGBA", (width + 2 * across, height), (0, 0, 0, 0))
+        style = self._theme.captions
+        ink = Ink(style.colour, style.outline, _TITLE_STROKE, style.outline)
+        for (line, box), baseline in zip(rows, baselines, strict=True):
+            left = (width - int(box.right - box.left)) / 2 + across + _TITLE_STROKE
+            line.draw(picture, (left, down + baseline), ink)
+        return picture
 
 
-def _picture(clip: Any) -> Image.Image:
-    colours = clip.get_frame(0).astype(np.uint8)
-    alpha = (clip.mask.get_frame(0) * 255).astype(np.uint8)
-    return Image.fromarray(np.dstack([colours, alpha]), "RGBA")
+def _stroke(size: int) -> int:
+    """The outline's width for letters of that size."""
+    return max(2, size // 12)
 
 
 def _on_plate(text: Image.Image) -> Image.Image:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.video.wording import Found, visible, words
+
 Samples = NDArray[np.float32]
 """Mono sound, -1..1."""
-
-_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +21,8 @@ class Word:
 
     text: str
     start: float
+    is_joined: bool = False
+    """Whether there is no space before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +52,21 @@ def timed(text: str, starts: Mapping[int, float], seconds: float) -> tuple[Word,
     `starts` maps a character's index to the time at which it is spoken, for some characters. A
     word takes the first time within it; words without any share the gap by their length.
     """
-    spans = [(match.start(), match.end(), match.group()) for match in _WORD.finditer(text)]
+    found = [word for word in words(text) if visible(text[word.begin : word.end])]
     times: list[float | None] = []
     last = 0.0
-    for begin, end, _ in spans:
-        found = [at for index, at in starts.items() if begin <= index < end]
-        if found:
-            last = max(last, min(*found, seconds))
-        times.append(last if found else None)
+    for begin, end, _ in found:
+        inside = [at for index, at in starts.items() if begin <= index < end]
+        if inside:
+            last = max(last, min(*inside, seconds))
+        times.append(last if inside else None)
     return tuple(
-        Word(word, at)
-        for (_, _, word), at in zip(spans, _filled(times, spans, seconds), strict=True)
+        Word(visible(text[begin:end]), at, is_joined)
+        for (begin, end, is_joined), at in zip(found, _filled(times, found, seconds), strict=True)
     )
 
 
-def _filled(
-    times: list[float | None], spans: list[tuple[int, int, str]], seconds: float
-) -> list[float]:
+def _filled(times: list[float | None], spans: Sequence[Found], seconds: float) -> list[float]:
     result: list[float] = []
     for index, at in enumerate(times):
         if at is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from worker.video.speech import Speech, Word
+from worker.video.wording import parts, reads_leftwards
 
 Shown = TypeVar("Shown")
 
@@ -27,10 +28,15 @@ class SpokenLine:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """As many words as are shown at once, in rows, and the index of the one being spoken."""
+    """As much as is shown at once, in rows, and the place of the word that is being spoken."""
 
-    rows: tuple[tuple[str, ...], ...]
-    spoken: int
+    rows: tuple[str, ...]
+    row: int
+    """The row of that word, and where in it the word begins and ends."""
+    begin: int
+    end: int
+    leftwards: bool = False
+    """Whether rows run from right to left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +69,12 @@ def frame(seconds: float) -> int:
     return round(seconds * FPS)
 
 
-def pages(
-    words: Sequence[Word], fits: Callable[[Sequence[str]], bool], rows: int
-) -> list[list[list[Word]]]:
+def pages(words: Sequence[Word], fits: Callable[[str], bool], rows: int) -> list[list[list[Word]]]:
     """The words in rows that fit, in pages of that many. A row has at least one word."""
     result: list[list[list[Word]]] = []
     for word in words:
         row = result[-1][-1] if result else None
-        if row is not None and fits([*(w.text for w in row), word.text]):
+        if row is not None and fits(_written([*row, word])):
             row.append(word)
         elif result and len(result[-1]) < rows:
             result[-1].append([word])
@@ -80,17 +84,40 @@ def pages(
 
 
 def caption_cues(
-    lines: Sequence[SpokenLine], fits: Callable[[Sequence[str]], bool], rows: int = 2
+    lines: Sequence[SpokenLine], fits: Callable[[str], bool], rows: int = 2
 ) -> list[Cue[Page | None]]:
-    """A cue for every word; None where nothing is spoken."""
+    """A cue for every word, and for every part of one that fits in no row; None for silence."""
     cues: list[Cue[Page | None]] = [Cue(0, None)]
     for line in lines:
-        for page in pages(line.speech.words, fits, rows):
-            texts = tuple(tuple(word.text for word in row) for row in page)
-            for spoken, word in enumerate(word for row in page for word in row):
-                cues.append(Cue(frame(line.start + word.start), Page(texts, spoken)))
+        words = list(_parted(line.speech, fits))
+        leftwards = reads_leftwards(_written(words))
+        for page in pages(words, fits, rows):
+            texts = tuple(map(_written, page))
+            for number, row in enumerate(page):
+                for count, word in enumerate(row, start=1):
+                    end = len(_written(row[:count]))
+                    shown = Page(texts, number, end - len(word.text), end, leftwards)
+                    cues.append(Cue(frame(line.start + word.start), shown))
         cues.append(Cue(frame(line.start + line.speech.seconds), None))
     return tidy(cues)
+
+
+def _written(row: Sequence[Word]) -> str:
+    return "".join(word.text if word.is_joined else f" {word.text}" for word in row).lstrip(" ")
+
+
+def _parted(speech: Speech, fits: Callable[[str], bool]) -> Iterator[Word]:
+    """The words, those that fit in no row in parts, each at its share of the word's time."""
+    ends = [*(word.start for word in speech.words[1:]), speech.seconds]
+    for word, end in zip(speech.words, ends, strict=True):
+        if fits(word.text):
+            yield word
+            continue
+        begin = 0
+        for part in parts(word.text, fits):
+            at = word.start + (end - word.start) * begin / len(word.text)
+            yield Word(part, at, is_joined=begin > 0 or word.is_joined)
+            begin += len(part)
 
 
 def stage_cues(lines: Sequence[SpokenLine]) -> list[Cue[Stage]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +20,7 @@ from worker.video.timeline import (
     stage_cues,
     tidy,
 )
+from worker.video.wording import visible
 
 
 def speech(seconds: float, *words: tuple[str, float]) -> Speech:
@@ -28,8 +28,8 @@ def speech(seconds: float, *words: tuple[str, float]) -> Speech:
     return Speech(samples, 100, tuple(Word(text, start) for text, start in words))
 
 
-def short(words: Sequence[str]) -> bool:
-    return len(" ".join(words)) <= 10
+def short(text: str) -> bool:
+    return len(text) <= 10
 
 
 def test_lines_follow_each_other_with_a_pause() -> None:
@@ -46,13 +46,48 @@ def test_words_fill_rows_and_rows_fill_pages() -> None:
 
 def test_every_word_is_shown_highlighted_in_its_time() -> None:
     lines, _ = place([("a", speech(1.0, ("Hi", 0.0), ("there", 0.4)))])
-    rows = (("Hi", "there"),)
+    rows = ("Hi there",)
     assert caption_cues(lines, short) == [
         Cue(0, None),
-        Cue(frame(0.3), Page(rows, 0)),
-        Cue(frame(0.7), Page(rows, 1)),
+        Cue(frame(0.3), Page(rows, row=0, begin=0, end=2)),
+        Cue(frame(0.7), Page(rows, row=0, begin=3, end=8)),
         Cue(frame(1.3), None),
     ]
+
+
+def test_a_word_that_fits_in_no_row_is_shown_in_parts_each_at_its_share_of_the_time() -> None:
+    lines, _ = place([("a", speech(4.0, ("my", 0.0), ("abcdefghijklmnopqrstuvwxyz", 1.0)))])
+    rows, last = ("my", "abcdefghij"), ("klmnopqrst", "uvwxyz")
+    assert caption_cues(lines, short) == [
+        Cue(0, None),
+        Cue(frame(0.3), Page(rows, row=0, begin=0, end=2)),
+        Cue(frame(1.3), Page(rows, row=1, begin=0, end=10)),
+        Cue(frame(1.3 + 3 * 10 / 26), Page(last, row=0, begin=0, end=10)),
+        Cue(frame(1.3 + 3 * 20 / 26), Page(last, row=1, begin=0, end=6)),
+        Cue(frame(4.3), None),
+    ]
+
+
+def test_words_without_spaces_between_them_are_shown_one_by_one() -> None:
+    words = timed("你好，世界 ok", {}, 1.0)
+    assert [(w.text, w.is_joined) for w in words] == [
+        ("你", False),
+        ("好，", True),
+        ("世", True),
+        ("界", True),
+        ("ok", False),
+    ]
+    lines, _ = place([("a", Speech(np.zeros(100, dtype=np.float32), 100, words))])
+    shown = [cue.shown for cue in caption_cues(lines, short) if cue.shown]
+    assert {page.rows for page in shown} == {("你好，世界 ok",)}
+    assert [page.rows[0][page.begin : page.end] for page in shown] == [w.text for w in words]
+
+
+def test_a_line_runs_as_its_first_letter_does_on_all_its_pages() -> None:
+    words = (("שלום", 0.0), ("abcdefgh", 0.2), ("ijklmnop", 0.4), ("qrst", 0.6))
+    lines, _ = place([("a", speech(1.0, *words)), ("b", speech(1.0, ("ok", 0.0), ("כן", 0.5)))])
+    shown = [cue.shown for cue in caption_cues(lines, short) if cue.shown]
+    assert [page.leftwards for page in shown] == [True] * 4 + [False] * 2
 
 
 def test_the_mouth_opens_with_every_word_and_closes_before_the_next() -> None:
@@ -80,7 +115,7 @@ def test_word_times_never_go_back_or_beyond_the_end(
     text: str, starts: dict[int, float], seconds: float
 ) -> None:
     words = timed(text, starts, seconds)
-    assert [w.text for w in words] == text.split()
+    assert "".join(w.text for w in words) == "".join(visible(text).replace("\u200b", "").split())
     times = [w.start for w in words]
     assert times == sorted(times)
     assert all(0 <= t <= seconds + 1e-6 for t in times)
