@@ -23,7 +23,7 @@ from tests.soak.judge import ZEROS
 from tests.soak.run import Report, Soak
 
 _TYPES = ("classic", "quorum")
-_SHOWN = 10
+_SHOWN = 5
 
 
 def main() -> int:
@@ -82,10 +82,12 @@ def _soak(folder: Path, queue_type: str, jobs: int, seed: int) -> Report:
         return report
     wrong = ", ".join(f"{name} {verdict.figures[name]}" for name in ZEROS if verdict.figures[name])
     _say(f"{queue_type}: {wrong}; what there is: {folder}")
-    for problem in verdict.problems[:_SHOWN]:
-        _say(f"  {problem}")
-    if len(verdict.problems) > _SHOWN:
-        _say(f"  … and {len(verdict.problems) - _SHOWN} more")
+    for name in ZEROS:
+        problems = verdict.problems.get(name, [])
+        for problem in problems[:_SHOWN]:
+            _say(f"  {name}: {problem}")
+        if len(problems) > _SHOWN:
+            _say(f"  {name}: … and {len(problems) - _SHOWN} more")
     return report
 
 

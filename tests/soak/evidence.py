@@ -33,6 +33,8 @@ class What(StrEnum):
     """It has stored a result."""
     MURDER = "murder"
     """Its renderer is about to kill it."""
+    SETTLED = "settled"
+    """It logged that it has settled a job, and its acknowledgement has been processed."""
     LOGGED = "logged"
     """It logged something."""
     SESSION_ENDED = "session ended"
@@ -74,20 +76,13 @@ class End:
     """The exit code; negative for a signal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Announced:
-    """A message on the result queue; `order` is its order's key where it says so."""
-
-    job_id: str
-    order: str | None = None
-
-
 @dataclass(frozen=True)
 class Evidence:
     """Everything that is judged."""
 
     orders: Sequence[Order]
-    announced: Sequence[Announced] = ()
+    announced: Sequence[str] = ()
+    """The key of the order that each message on the result queue answers."""
     parked: Sequence[str] = ()
     """Job ids of what is in the dead queue."""
     marks: Sequence[Mark] = ()

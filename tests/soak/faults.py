@@ -22,15 +22,14 @@ class Fault(StrEnum):
     LEDGER_OLDER = "Redis older"
     MEMORY_ALARM = "memory alarm"
     RESULTS_FULL = "result queue full"
-    RESULTS_REFUSE = "result queue refusing"
     RETRIES_REFUSE = "retry queues refusing"
-    DEAD_REFUSE = "dead queue refusing"
+    DEAD_FULL = "dead queue full"
     JOBS_REFUSE = "job queue refusing"
 
 
 @dataclass(frozen=True, slots=True)
 class Recurring:
-    """How often a fault comes: `least` times, and once for every `jobs_each`; how long it lasts."""
+    """How often a fault comes: `least` times, or once for every `jobs_each`; how long it lasts."""
 
     least: int
     jobs_each: int
@@ -46,23 +45,27 @@ STREAMS: Sequence[Mapping[Fault, Recurring]] = (
     {
         Fault.BROKER_RESTART: Recurring(1, 2_500),
         Fault.BROKER_CRASH: Recurring(1, 2_500),
-        Fault.LEDGER_RESTART: Recurring(1, 1_500),
-        Fault.LEDGER_OLDER: Recurring(1, 1_500, (2.0, 6.0)),
-        Fault.STALL_BROKER: Recurring(1, 1_000, (2.0, 14.0)),
-        Fault.STALL_LEDGER: Recurring(1, 1_000, (1.0, 6.0)),
-        Fault.MEMORY_ALARM: Recurring(1, 2_500, (1.0, 5.0)),
+        Fault.MEMORY_ALARM: Recurring(1, 2_500, (1.0, 12.0)),
+        # A classic queue that restarts with fewer places than messages drops what is too much.
+        Fault.JOBS_REFUSE: Recurring(1, 1_250, (3.0, 10.0)),
     },
     {
-        Fault.RESULTS_FULL: Recurring(1, 1_250, (1.0, 6.0)),
-        Fault.RESULTS_REFUSE: Recurring(1, 1_250, (1.0, 6.0)),
-        Fault.RETRIES_REFUSE: Recurring(1, 1_250, (2.0, 8.0)),
-        Fault.DEAD_REFUSE: Recurring(1, 1_250, (2.0, 8.0)),
-        Fault.JOBS_REFUSE: Recurring(1, 1_250, (3.0, 6.0)),
+        Fault.LEDGER_RESTART: Recurring(1, 1_500),
+        Fault.LEDGER_OLDER: Recurring(1, 1_500, (2.0, 8.0)),
+        Fault.STALL_BROKER: Recurring(1, 1_000, (2.0, 20.0)),
+        Fault.STALL_LEDGER: Recurring(1, 1_000, (2.0, 10.0)),
+    },
+    {
+        Fault.RESULTS_FULL: Recurring(2, 700, (1.0, 20.0)),
+        Fault.RETRIES_REFUSE: Recurring(1, 1_250, (2.0, 20.0)),
+        Fault.DEAD_FULL: Recurring(1, 1_250, (2.0, 20.0)),
     },
 )
-"""Faults that never come together are in one stream; streams go on side by side."""
-_LAST = 0.9
+"""Faults that would be in each other's way are in one stream; streams go on side by side."""
+_LAST = 0.85
 """No fault begins after this share of the jobs."""
+_LONG_FROM = 2_000
+"""With fewer jobs than this, faults last no longer than a third of the longest time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,16 @@ def _stream(recurring: Mapping[Fault, Recurring], jobs: int, rng: random.Random)
         Planned(
             at=(number + rng.random()) * step,
             fault=fault,
-            seconds=rng.uniform(*recurring[fault].seconds),
+            seconds=_lasting(recurring[fault], jobs, rng),
             choice=rng.random(),
         )
         for number, fault in enumerate(faults)
     ]
+
+
+def _lasting(recurring: Recurring, jobs: int, rng: random.Random) -> float:
+    """Mostly short, now and then long."""
+    shortest, longest = recurring.seconds
+    if jobs < _LONG_FROM:
+        longest = max(shortest, longest / 3)
+    return rng.triangular(shortest, longest, shortest)

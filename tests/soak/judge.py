@@ -26,7 +26,8 @@ class Verdict:
     """The figures, and in words what made those that should be 0 something else."""
 
     figures: Counter[str] = field(default_factory=Counter)
-    problems: list[str] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    """By figure."""
 
     @property
     def good(self) -> bool:
@@ -36,7 +37,7 @@ class Verdict:
     def find(self, figure: str, problem: str, count: int = 1) -> None:
         """Count a fault and say what it is."""
         self.figures[figure] += count
-        self.problems.append(f"{figure}: {problem}")
+        self.problems.setdefault(figure, []).append(problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class _Judge:
         self._orders: defaultdict[str, list[Order]] = defaultdict(list)
         for order in evidence.orders:
             self._orders[order.job_id].append(order)
+        self._announcements = Counter(evidence.announced)
         self._parked = Counter(evidence.parked)
         self._verdict = Verdict()
 
@@ -124,21 +126,6 @@ class _Judge:
             why = f"{job_id}: {outcomes} outcomes of {copies} messages, and only"
             why += f" {self._cut_off[job_id]} of its handlings were cut off"
             self._verdict.find("without_crash", self._told(why, job_id), excess)
-
-    @cached_property
-    def _announcements(self) -> Counter[str]:
-        """By order. What does not name its order counts for one that has none yet."""
-        found: Counter[str] = Counter()
-        unnamed = []
-        for each in self._evidence.announced:
-            keys = [order.key for order in self._orders.get(each.job_id, ())]
-            if each.order in keys:
-                found[each.order] += 1
-            elif keys:
-                unnamed.append(keys)
-        for keys in unnamed:
-            found[min(keys, key=lambda key: found[key])] += 1
-        return found
 
     # Nothing is rendered that is stored
 
@@ -220,8 +207,8 @@ class _Judge:
 def handlings(marks: Sequence[Mark], end: End | None) -> Iterator[Handling]:
     """What one process did, job by job, and whether it was cut off in each.
 
-    A message of another job proves that the one before was acknowledged, as a worker has one
-    message at a time; so does a long time without news.
+    A message of another job proves as well that the one before was acknowledged, as a worker has
+    one message at a time; so does a long time without news.
     """
     current: list[Mark] = []
     for mark in marks:
@@ -233,6 +220,9 @@ def handlings(marks: Sequence[Mark], end: End | None) -> Iterator[Handling]:
                 yield from _handling(current)
                 current = []
             current.append(mark)
+            if mark.what is What.SETTLED:
+                yield from _handling(current)
+                current = []
     killed_at = end.at if end is not None and end.by_test else None
     yield from _handling(current, cut_off_at=killed_at, killed=killed_at is not None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from unittest import mock
 
 from common import logs
+from common.errors import ConfigError
 from tests.soak.standin import note
 from worker.program import WorkerProgram
 from worker.settings import load_settings
@@ -34,7 +35,11 @@ def main() -> None:
     logs.configure("worker", settings.log_level, terminal=False)
     with mock.patch("worker.program.open_storage", lambda place: WatchedStorage(Path(place))):
         program = WorkerProgram(settings, (sys.executable, "-I", "-S", str(STANDIN)))
-    program.run()
+    try:
+        program.run()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

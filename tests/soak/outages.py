@@ -11,8 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import requests
 
@@ -28,7 +28,6 @@ GROUPS = 3
 """Workers reach broker and Redis by so many ways, each with a proxy of its own."""
 _CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 _WATERMARK = "0.4"
-_AT_ONCE = 3
 _ENDINGS = (signal.SIGTERM, signal.SIGKILL)
 
 
@@ -70,10 +69,9 @@ class Outages:
             Fault.LEDGER_RESTART: lambda p: self._restart("redis", _ENDINGS[p.among(2)]),
             Fault.LEDGER_OLDER: self._set_back,
             Fault.MEMORY_ALARM: self._alarm,
-            Fault.RESULTS_FULL: lambda p: self._refuse(RESULTS, p, _AT_ONCE),
-            Fault.RESULTS_REFUSE: lambda p: self._refuse(RESULTS, p),
+            Fault.RESULTS_FULL: lambda p: self._fill(RESULTS, p, room=5),
+            Fault.DEAD_FULL: lambda p: self._fill(DEAD, p, room=1),
             Fault.RETRIES_REFUSE: lambda p: self._refuse(RETRIES, p),
-            Fault.DEAD_REFUSE: lambda p: self._refuse(DEAD, p),
             Fault.JOBS_REFUSE: lambda p: self._refuse(JOBS, p),
         }
 
@@ -130,21 +128,39 @@ class Outages:
         self._control("set_vm_memory_high_watermark", _WATERMARK)
         until(lambda: not self._alarmed(), "the alarm's end")
 
-    def _refuse(self, name: str, planned: Planned, room: int | None = None) -> None:
-        """Have the queue take nothing, or no more than `room` messages beyond what is there."""
-        self._queues.limit(name, 0 if room is None else self._queues.known(name) + room)
+    def _fill(self, name: str, planned: Planned, *, room: int) -> None:
+        """Have the queue take no more than `room` messages beyond what is there.
+
+        Never less than is there: when the broker restarts, a classic queue would drop that.
+        """
+        length = -1
+        while (found := self._queues.count(name)) > length:
+            length = found + room
+            self._queues.limit(name, length)
         self._stop.wait(planned.seconds)
-        self._queues.limit(name, None)
+        self._queues.limit(name)
+
+    def _refuse(self, name: str, planned: Planned) -> None:
+        """Have the queue take nothing."""
+        self._queues.limit(name, 0)
+        self._stop.wait(planned.seconds)
+        self._queues.limit(name)
 
     def _control(self, *words: str) -> None:
         env = dict(self._stack.parts["rabbitmq"].env)
-        subprocess.run([_CONTROL, *words], env=env, check=True, capture_output=True)
+        command = [_CONTROL, *words]
+        until(
+            lambda: (
+                subprocess.run(command, env=env, capture_output=True, check=False).returncode == 0
+            ),
+            " ".join(words),
+        )
 
     def _alarmed(self) -> bool:
+        url = f"{self._stack.management_url}/api/health/checks/local-alarms"
         with suppress(requests.RequestException):
-            url = f"{self._stack.management_url}/api/nodes?columns=mem_alarm"
-            nodes: Any = requests.get(url, auth=("guest", "guest"), timeout=5).json()
-            return any(node["mem_alarm"] for node in nodes)
+            answer = requests.get(url, auth=("guest", "guest"), timeout=5)
+            return answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,9 @@ import pika
 from tests.soak.evidence import Kind
 from tests.soak.poison import FAMILIES
 
+JOB_ID = re.compile(r"(?:job|poison)-\d{5}")
+"""In whatever has to do with a job or a poison message."""
+MESSAGE_ID = re.compile(r"m-[0-9a-f]{8}$")
 _SHARES = {Kind.TRANSIENT: 0.03, Kind.PERMANENT: 0.005, Kind.DEADLY: 0.002}
 _WITHOUT_ID = 0.3
 _DUPLICATES = 0.01

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 
 import pika
@@ -11,7 +11,7 @@ import requests
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from demo.stack import Stack
-from tests.soak.evidence import Announced
+from tests.soak.plan import JOB_ID, MESSAGE_ID
 from tests.support.waiting import until
 
 JOBS = "soak"
@@ -20,12 +20,13 @@ DEAD = f"{JOBS}.dead"
 RETRIES = f"{JOBS}.retry"
 _NAMES = {JOBS: f"^{JOBS}$", RESULTS: f"^{RESULTS}$", DEAD: rf"^{JOBS}\.dead$"}
 _NAMES[RETRIES] = rf"^{JOBS}\.retry\."
-_ID = re.compile(rb"(?:job|poison)-\d{5}")
+NO_LIMIT = 1_000_000
+"""Were it taken away instead, a quorum queue would go on refusing whom it has refused."""
 _AUTH = ("guest", "guest")
 
 
 class Queues:
-    """All queues of one run. Used on one thread, but for `limit`, which any may call."""
+    """All queues of one run. Used on one thread, unless a method says otherwise."""
 
     def __init__(self, stack: Stack, queue_type: str) -> None:
         """`queue_type` is that of the owner's queues, `classic` or `quorum`."""
@@ -46,18 +47,17 @@ class Queues:
             arguments = {"x-queue-type": self._type}
             channel.queue_declare(name, durable=True, arguments=arguments)
         for name in _NAMES:
-            self.limit(name, None)
+            self.limit(name)
 
-    def limit(self, name: str, length: int | None) -> None:
-        """Have the queues of that name refuse what exceeds `length`; None for no limit.
+    def limit(self, name: str, length: int = NO_LIMIT) -> None:
+        """Have the queues of that name refuse what exceeds `length`.
 
-        Tries again while the broker is away.
+        Tries again while the broker is away. For any thread.
         """
-        limit = {} if length is None else {"max-length": length}
         policy = {
             "pattern": _NAMES[name],
             "apply-to": "queues",
-            "definition": {"overflow": "reject-publish", **limit},
+            "definition": {"overflow": "reject-publish", "max-length": length},
         }
         url = f"{self._api}/policies/%2F/{name}"
 
@@ -70,18 +70,27 @@ class Queues:
 
     def depth(self, name: str) -> int:
         """Ready messages; what was known last while the broker does not answer."""
-        try:
-            declared = self._channel().queue_declare(name, passive=True)
-            self._depths[name] = int(declared.method.message_count)
-        except ChannelClosedByBroker:  # not declared yet
-            self._depths[name] = 0
-        except (AMQPError, OSError):
-            self.close()
+        with suppress(AMQPError, OSError):
+            self._depths[name] = _ready(self._channel(), name)
         return self.known(name)
 
     def known(self, name: str) -> int:
-        """The depth as it was last read."""
+        """The depth as it was last read. For any thread."""
         return self._depths.get(name, 0)
+
+    def count(self, name: str) -> int:
+        """Ready messages at this moment, once the broker answers. For any thread."""
+
+        def counted() -> tuple[int] | None:
+            with suppress(AMQPError, OSError):
+                connection = pika.BlockingConnection(pika.URLParameters(self._stack.rabbit_url))
+                ready = _ready(connection.channel(), name)
+                connection.close()
+                return (ready,)
+            return None
+
+        found: tuple[int] = until(counted, f"the depth of {name}", every_s=0.3)
+        return found[0]
 
     def waiting(self) -> dict[str, int] | None:
         """Messages in job and retry queues, unacknowledged ones included; None for unknown.
@@ -102,12 +111,9 @@ class Queues:
         names = until(self.waiting, "the list of queues")
         return {name: self.depth(name) for name in names}
 
-    def announced(self) -> list[Announced]:
-        """The announcements, taken out of the result queue."""
-        return [
-            Announced(_job_id(body), (properties.headers or {}).get("x-order"))
-            for properties, body in self._take(RESULTS)
-        ]
+    def announced(self) -> list[str]:
+        """The keys of the orders that are announced, taken out of the result queue."""
+        return [_key(properties, body) for properties, body in self._take(RESULTS)]
 
     def parked(self) -> list[str]:
         """The job ids of what is parked, taken out of the dead queue."""
@@ -141,6 +147,21 @@ class Queues:
         return self._open
 
 
+def _ready(channel: Any, name: str) -> int:
+    try:
+        return int(channel.queue_declare(name, passive=True).method.message_count)
+    except ChannelClosedByBroker as error:
+        if error.reply_code != HTTPStatus.NOT_FOUND:
+            raise
+        return 0  # not declared yet
+
+
+def _key(properties: Any, body: bytes) -> str:
+    """The order's, as in a plan: it is the job's id where the message came without one."""
+    order = str((properties.headers or {}).get("x-order"))
+    return order if MESSAGE_ID.search(order) else _job_id(body)
+
+
 def _job_id(body: bytes) -> str:
-    found = _ID.search(body)
-    return found.group().decode() if found else repr(body[:60])
+    found = JOB_ID.search(body.decode("latin-1"))
+    return found.group() if found else repr(body[:60])

@@ -11,9 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from tests.soak.evidence import End, Mark, What
+from tests.soak.plan import JOB_ID
 
 SESSION_ENDED = frozenset({"no broker connection"})
 """The events by which a worker says that its session with the broker has ended."""
+SETTLED = frozenset(
+    {
+        "job done",
+        "job failed",
+        "job given back",
+        "job refused",
+        "message quarantined",
+        "put off",
+        "settled by an earlier holder; acknowledged",
+    }
+)
+"""The events by which it says that it has settled what it had in hand."""
+_EVENTS = {
+    **dict.fromkeys(SESSION_ENDED, What.SESSION_ENDED),
+    **dict.fromkeys(SETTLED, What.SETTLED),
+}
 _LEFT_OUT = {"component", "event", "program", "level", "timestamp", "job_id"}
 
 
@@ -29,7 +46,7 @@ def journal(lines: Iterable[str]) -> Iterator[Mark]:
     """The marks of the journal."""
     for line in lines:
         at, what, job_id, process = line.split()
-        yield Mark(float(at), process, What(what), job_id)
+        yield Mark(float(at), process, What(what), _known(job_id))
 
 
 def logged(process: str, lines: Iterable[str]) -> Iterator[Mark]:
@@ -47,8 +64,14 @@ def logged(process: str, lines: Iterable[str]) -> Iterator[Mark]:
             .timestamp()
         )
         rest = " ".join(f"{k}={v!r:.120}" for k, v in entry.items() if k not in _LEFT_OUT)
-        what = What.SESSION_ENDED if event in SESSION_ENDED else What.LOGGED
-        yield Mark(at, process, what, entry.get("job_id"), f"{event} {rest}".strip())
+        what = _EVENTS.get(event, What.LOGGED)
+        yield Mark(at, process, what, _known(entry.get("job_id")), f"{event} {rest}".strip())
+
+
+def _known(job_id: str | None) -> str | None:
+    """The id by which the plan knows a job: of a very long one its beginning."""
+    found = JOB_ID.match(job_id or "")
+    return found.group() if found else None
 
 
 def excused(ends: Sequence[End], marks: Sequence[Mark]) -> list[End]:

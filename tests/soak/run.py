@@ -149,5 +149,5 @@ class Soak:
             marks=marks,
             ends=excused(self._workers.ends, marks),
             crashes=self._outages.crashes,
-            left=self._queues.left(),
+            left={**self._queues.left(), "the sender's hands": self._sender.unsent},
         )

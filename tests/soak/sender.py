@@ -33,7 +33,7 @@ class Sender:
     def run(self, stop: threading.Event) -> None:
         """Send everything, unless told to stop."""
         channel: Any = None
-        while self.sent < len(self._messages) and not stop.is_set():
+        while self.unsent and not stop.is_set():
             if self.sent % 50 == 0 and self._ahead() > _AHEAD:
                 stop.wait(0.2)
                 continue
@@ -51,6 +51,11 @@ class Sender:
                 stop.wait(0.5)
         if channel is not None and channel.is_open:
             channel.connection.close()
+
+    @property
+    def unsent(self) -> int:
+        """How many it has not been able to send."""
+        return len(self._messages) - self.sent
 
     def orders(self) -> list[Order]:
         """What has been sent, with the number of copies that the queue may have had of each."""
