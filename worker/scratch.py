@@ -16,11 +16,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-<<<<<<< HEAD
-=======
-from functools import cache
-from hashlib import blake2s
->>>>>>> pictures
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
@@ -109,21 +104,7 @@ def sweep(place: Path, unused_s: float = _SHORTEST_S) -> int:
 
 def _owner() -> str:
     host = re.sub(r"\W+", "_", socket.gethostname(), flags=re.ASCII)[:40] or "_"
-<<<<<<< HEAD
     return f"{host}-{realm()}-{os.getpid()}-{started(os.getpid())}"
-=======
-    return f"{host}-{_realm()}-{os.getpid()}-{_started(os.getpid())}"
-
-
-@cache
-def _realm() -> str:
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
-        name = f"{boot}{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return _token()  # a sandbox that hides it: what we leave behind goes by its age
-    return blake2s(name.encode(), digest_size=4).hexdigest()
->>>>>>> pictures
 
 
 def _token() -> str:
