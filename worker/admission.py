@@ -11,7 +11,7 @@ from datetime import datetime
 from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import WorkerRecord
-from worker.processes import alive, realm, started
+from worker.process_identity import alive, realm, started
 
 _REGISTER_S = 60.0
 _BUSY_HEARTBEAT_S = 2.0

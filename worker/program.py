@@ -22,7 +22,7 @@ from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
 from worker.presence import Presence
-from worker.processes import started
+from worker.process_identity import started
 from worker.renderer import RENDER_ARGV, Renderer
 from worker.scratch import keep_swept
 from worker.settings import WorkerSettings, load_settings

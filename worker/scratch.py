@@ -1,7 +1,7 @@
 """What is written on the way to a result: every name says whose it is, so that it can be removed.
 
-An owner is `HOST-REALM-PID-START`, see worker/processes.py. Whoever shares the realm sees whether
-the owner lives; others, as on a shared file system, can go by the age alone.
+An owner is `HOST-REALM-PID-START`, see worker/process_identity.py. Whoever shares the realm sees
+whether the owner lives; others, as on a shared file system, can go by the age alone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from common import logs
 from worker.errors import TransientError
-from worker.processes import alive, realm, started
+from worker.process_identity import alive, realm, started
 
 _SHORTEST_S = 86_400.0
 _EVERY_S = 3_600.0
