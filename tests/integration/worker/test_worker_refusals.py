@@ -15,7 +15,7 @@ import pika
 import pytest
 
 from demo.stack import Stack
-from tests.support.refusing import memory_alarm, queue_names, refusing
+from tests.support.refusing import memory_alarm, queue_names, refusing, returning_soon
 from tests.support.waiting import until
 from tests.support.worker_fleet import ROOT, Fleet, body
 from worker.envelope import Envelope, WireProperties, short_text
@@ -135,6 +135,7 @@ def test_a_failed_job_is_kept_while_its_next_queue_refuses(fleet: Fleet, full: s
 def test_a_retry_that_is_due_while_the_job_queue_refuses_comes_later(
     either: Fleet, tmp_path: Path
 ) -> None:
+    returning_soon(either.stack, 3)
     either.start(JOB_RETRY_DELAY="2")
     either.ready()
     job = either.submit(f"once {tmp_path / 'mark'}")

@@ -214,7 +214,8 @@ def test_a_name_that_no_queue_of_ours_can_have_is_refused_by_every_program(name:
             load(WorkerSettings, environ={}, base={**files, setting: name}, base_name="worker")
     with pytest.raises(ConfigError, match="queue"):
         load(Target, environ={}, base={"queue": name}, base_name="targets")
-    if name.strip() == name and name:  # the exporter's list takes spaces round names away
+    # The exporter may look at queues that are nobody's of ours, and takes spaces round names away.
+    if not name.isprintable():
         with pytest.raises(ConfigError, match="QUEUES"):
             load(ExporterSettings, environ={**known, "QUEUES": f"a,{name}"})
 

@@ -35,8 +35,8 @@ def test_the_heartbeat_comes_from_the_plans_file_and_the_variable_wins(tmp_path:
         ("QUEUES", ",", "at least one"),
         ("QUEUES", "video-queue," + "q" * 256, "255 bytes"),
         ("QUEUES", "\u00e4" * 128, "255 bytes"),
-        ("QUEUES", "video-\rqueue", "printable"),
-        ("VHOSTS", "/\x00", "printable"),
+        ("QUEUES", "video-\rqueue", "no control characters"),
+        ("VHOSTS", "/\x00", "no control characters"),
         ("REDIS_URL", "http://x", "redis://"),
         ("MANAGEMENT_URL", "amqp://x", "http://"),
         ("HEARTBEAT_INTERVAL", "0", "greater than 0"),
@@ -46,7 +46,7 @@ def test_the_heartbeat_comes_from_the_plans_file_and_the_variable_wins(tmp_path:
 def test_what_cannot_be_used_is_named(variable: str, value: str, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings({**GIVEN, variable: value})
-    assert caught.value.field == variable
+    assert caught.value.field.partition(".")[0] == variable
     assert allowed in caught.value.allowed
 
 
