@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from common.records import Histogram, Outcome, QueueCounters
 
 FORGET_S = 3600.0
 """A queue that the ledger no longer names is shown for so long."""
 
+# All but what the queue is called: whatever is added there is followed too.
+_NAMES = [each.name for each in fields(QueueCounters) if each.name not in ("queue", "vhost")]
 Numbers = tuple[float, ...]
 
 
@@ -74,16 +77,17 @@ class SteadyTotals:
 
 
 def _numbers(counters: QueueCounters) -> Numbers:
-    """What only ever grows: of histograms the buckets each for itself, not cumulated."""
-    histograms = (counters.duration, counters.wait, counters.startup)
-    return (
-        counters.started,
-        counters.redelivered,
-        counters.quarantined,
-        counters.refused,
-        *(counters.outcomes.get(outcome, 0) for outcome in Outcome),
-        *(number for each in histograms for number in (*_parts(each), each.sum)),
-    )
+    """All in it that only ever grows: of histograms each bucket for itself, not cumulated."""
+    found: list[float] = []
+    for name in _NAMES:
+        value = getattr(counters, name)
+        if isinstance(value, Histogram):
+            found += (*_parts(value), value.sum)
+        elif isinstance(value, dict):
+            found += (value.get(outcome, 0) for outcome in Outcome)
+        else:
+            found.append(value)
+    return tuple(found)
 
 
 def _parts(histogram: Histogram) -> Iterator[int]:
@@ -92,21 +96,17 @@ def _parts(histogram: Histogram) -> Iterator[int]:
 
 
 def _with(counters: QueueCounters, numbers: Numbers) -> QueueCounters:
+    """`counters` with these instead of its own `_numbers`."""
     left = iter(numbers)
-
-    def histogram(like: Histogram) -> Histogram:
-        counts = itertools.accumulate(round(next(left)) for _ in like.buckets)
-        bounds = [bound for bound, _ in like.buckets]
-        return Histogram(tuple(zip(bounds, counts, strict=True)), next(left))
-
-    return replace(
-        counters,
-        started=round(next(left)),
-        redelivered=round(next(left)),
-        quarantined=round(next(left)),
-        refused=round(next(left)),
-        outcomes={outcome: round(next(left)) for outcome in Outcome},
-        duration=histogram(counters.duration),
-        wait=histogram(counters.wait),
-        startup=histogram(counters.startup),
-    )
+    changed: dict[str, Any] = {}
+    for name in _NAMES:
+        value = getattr(counters, name)
+        if isinstance(value, Histogram):
+            counts = list(itertools.accumulate(round(next(left)) for _ in value.buckets))
+            bounds = (bound for bound, _ in value.buckets)
+            changed[name] = Histogram(tuple(zip(bounds, counts, strict=True)), next(left))
+        elif isinstance(value, dict):
+            changed[name] = {outcome: round(next(left)) for outcome in Outcome}
+        else:
+            changed[name] = round(next(left))
+    return replace(counters, **changed)

@@ -21,6 +21,17 @@ def test_defaults_and_lists() -> None:
     assert given.unhealthy_after_s == 30
 
 
+@pytest.mark.parametrize("name", ["q" * 251, "q" * 255, "amq.topic", "vid\u00e9o"])
+def test_whatever_a_broker_may_have_can_be_read(name: str) -> None:
+    assert settings({**GIVEN, "QUEUES": name}).queues == (name,)
+
+
+@pytest.mark.parametrize("name", ["q" * 256, "\u00e4" * 128, "video\u200bqueue"])
+def test_a_name_that_no_broker_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"QUEUES\.1.*255 bytes"):
+        settings({**GIVEN, "QUEUES": f"video-queue,{name}"})
+
+
 def test_the_heartbeat_comes_from_the_plans_file_and_the_variable_wins(tmp_path: Path) -> None:
     path = tmp_path / "scaling-config.yml"
     path.write_text("scaling: {min_workers: 1}\nworker:\n  heartbeat_interval: 5\n")
@@ -33,10 +44,8 @@ def test_the_heartbeat_comes_from_the_plans_file_and_the_variable_wins(tmp_path:
     ("variable", "value", "allowed"),
     [
         ("QUEUES", ",", "at least one"),
-        ("QUEUES", "video-queue," + "q" * 256, "255 bytes"),
-        ("QUEUES", "\u00e4" * 128, "255 bytes"),
-        ("QUEUES", "video-\rqueue", "no control characters"),
-        ("VHOSTS", "/\x00", "no control characters"),
+        ("QUEUES", "video-\rqueue", "control characters"),
+        ("VHOSTS", "/\x00", "control characters"),
         ("REDIS_URL", "http://x", "redis://"),
         ("MANAGEMENT_URL", "amqp://x", "http://"),
         ("HEARTBEAT_INTERVAL", "0", "greater than 0"),
@@ -46,7 +55,7 @@ def test_the_heartbeat_comes_from_the_plans_file_and_the_variable_wins(tmp_path:
 def test_what_cannot_be_used_is_named(variable: str, value: str, allowed: str) -> None:
     with pytest.raises(ConfigError) as caught:
         settings({**GIVEN, variable: value})
-    assert caught.value.field.partition(".")[0] == variable
+    assert caught.value.field == variable
     assert allowed in caught.value.allowed
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -69,6 +72,16 @@ def test_a_queue_that_the_ledger_has_forgotten_is_forgotten_in_the_end() -> None
     assert shown(steady, now=FORGET_S) == [10]
     assert shown(steady, now=FORGET_S + 1) == []
     assert shown(steady, totals(1), now=FORGET_S + 2) == [1]
+
+
+@pytest.mark.parametrize("name", ["started", "redelivered", "quarantined", "refused"])
+def test_every_count_of_a_queue_is_followed(name: str) -> None:
+    steady = SteadyTotals()
+    before: dict[str, Any] = {name: 9}
+    after: dict[str, Any] = {name: 7}
+    steady.follow([QueueCounters("q", **before)], (), 0)
+    (told,) = steady.follow([QueueCounters("q", **after)], (), 1)
+    assert getattr(told, name) == 9
 
 
 @given(some.lists(some.lists(some.integers(0, 50), min_size=3, max_size=3), max_size=20))
