@@ -160,7 +160,7 @@ class JobHandler:
         before = max(known, self._unended[fingerprint])
         if delivery.envelope.problem:
             return delivery.envelope.problem
-        if not delivery.redelivered or before < _MAX_UNENDED:
+        if not delivery.seen_before or before < _MAX_UNENDED:
             return None
         if job_id is not None and self._held_elsewhere(job_id):
             return None

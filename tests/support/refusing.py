@@ -72,5 +72,5 @@ def _control(stack: Stack, *words: str) -> None:
 
 
 def _alarmed(stack: Stack) -> bool:
-    url = f"{stack.management_url}/api/nodes?columns=mem_alarm"
-    return any(node["mem_alarm"] for node in requests.get(url, auth=_AUTH, timeout=30).json())
+    url = f"{stack.management_url}/api/health/checks/alarms"
+    return requests.get(url, auth=_AUTH, timeout=30).status_code == 503
