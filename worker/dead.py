@@ -136,7 +136,7 @@ class ParkedJobs:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class _Got:
     """A message that was taken and not acknowledged."""
 
     tag: int
@@ -156,7 +156,7 @@ class _Hand:
         self.parked: Sequence[Parked] = ()
         """What was taken."""
         self._channel = channel
-        self._held: dict[int, _Held] = {}
+        self._held: dict[int, _Got] = {}
 
     def take(self) -> None:
         """Take all that the queue has; nothing where nothing was ever parked."""
@@ -177,7 +177,7 @@ class _Hand:
         if not self._channel.is_open:
             return  # it has gone back with the channel
         left = list(self._held.values())
-        retaken: list[_Held] = []
+        retaken: list[_Got] = []
         refused = False
         if any(each.returned for each in left):
             while left and not refused:
@@ -192,7 +192,7 @@ class _Hand:
                 "counts how often they are looked at, and may have a limit for that"
             )
 
-    def _renew(self, held: _Held, retaken: list[_Held]) -> bool:
+    def _renew(self, held: _Got, retaken: list[_Got]) -> bool:
         """Put a copy at the end of the queue in place of the message, if the queue takes it."""
         copy = held.parked.envelope.amended({}, without=_NOT_COPIED, properties={"user_id": None})
         body = held.parked.body
@@ -215,11 +215,11 @@ class _Hand:
             return False
         return True
 
-    def _get(self, most: int | None) -> Iterator[_Held]:
+    def _get(self, most: int | None) -> Iterator[_Got]:
         count = 0
         while most is None or count < most:
             method, properties, body = self._channel.basic_get(self.queue)
             if method is None:
                 return
             count += 1
-            yield _Held(method.delivery_tag, Parked(body, properties.envelope))
+            yield _Got(method.delivery_tag, Parked(body, properties.envelope))

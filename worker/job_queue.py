@@ -35,7 +35,7 @@ class JobQueue:
         """The queue of these settings. Raises BrokerError, also from inside, and ConfigError."""
         addresses = amqp.parameters(settings, name="worker command line")
         try:
-            connection = pika.BlockingConnection(addresses)
+            connection = amqp.connect(addresses)
         except (AMQPError, OSError) as error:
             raise BrokerError(f"broker: {shorten(error, 300)}") from error
         try:
