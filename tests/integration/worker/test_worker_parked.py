@@ -42,12 +42,13 @@ def nested(depth: int) -> bytes:
 
 def parked_messages(depth: int = 800) -> list[tuple[bytes, Envelope]]:
     """Of every kind that there may be."""
-    plain = Envelope({"delivery_mode": b"\x02", "message_id": short_text("m")})
+    # All of one priority, which a quorum queue of RabbitMQ 4 would sort them by.
+    kept = {"delivery_mode": b"\x02", "priority": b"\x07"}
+    plain = Envelope({**kept, "message_id": short_text("m")})
     everything = Envelope(
         {
+            **kept,
             "content_type": short_text("application/json"),
-            "delivery_mode": b"\x02",
-            "priority": b"\x07",
             "correlation_id": short_text("c"),
             "reply_to": short_text("answers"),
             "message_id": b"\x04\xff\xfe\x00x",
@@ -59,15 +60,13 @@ def parked_messages(depth: int = 800) -> list[tuple[bytes, Envelope]]:
             ("x-mine", b"f" + struct.pack(">f", 0.5)),
             ("x-mine-too", b"B\xff"),
             ("x-bytes", string(b"\xff\xfe\x00")),
-            ("x-twice", b"t\x01"),
-            ("x-twice", b"t\x00"),
             (messages.ERROR, string(b"broken \x1b[2J \xe2\x80\xae")),
             (messages.HISTORY, string(b"[" * 5_000)),
             (messages.ATTEMPT, b"l" + struct.pack(">q", 3)),
             ("x-death", b"A" + struct.pack(">I", 0)),
         ),
     )
-    deep = Envelope({"delivery_mode": b"\x02"}, (("x-history", nested(depth)),))
+    deep = Envelope(kept, (("x-history", nested(depth)),))
     return [
         (body("first"), plain),
         (b"[" * 100_000, everything),
@@ -111,8 +110,9 @@ def park(fleet: Fleet, arguments: dict[str, Any], depth: int = 800) -> list[tupl
 
 
 def wire(envelope: Envelope) -> bytes:
-    """All of it, but what the broker itself adds and changes: its count, the order of headers."""
-    kept = sorted(pair for pair in envelope.headers if pair[0] != "x-delivery-count")
+    """All of it, but what the broker itself adds and changes: its counts, the order of headers."""
+    counts = ("x-delivery-count", "x-acquired-count")
+    kept = sorted(pair for pair in envelope.headers if pair[0] not in counts)
     return Envelope(envelope.properties, tuple(kept)).encode()
 
 
@@ -258,7 +258,7 @@ def test_requeued_are_as_their_producer_made_them_and_the_others_stay(fleet: Fle
     assert {envelope.properties[name] for name in own} == {
         original.properties[name] for name in own
     }
-    kept = ("x-mine", "x-mine-too", "x-bytes", "x-twice")
+    kept = ("x-mine", "x-mine-too", "x-bytes")
     assert sorted(pair for pair in envelope.headers if pair[0] != "timestamp_in_ms") == sorted(
         pair for pair in original.headers if pair[0] in kept
     )
