@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import pika
+from pika.exceptions import AMQPError
 from pydantic import SecretStr
 
 from common import urls
@@ -60,6 +63,18 @@ def parameters(
         if each.ssl_options is not None:
             each.ssl_options = pika.SSLOptions(_context(settings), each.host)
     return found
+
+
+def connect(addresses: Sequence[pika.ConnectionParameters]) -> pika.BlockingConnection:
+    """A connection to the first address that answers; raises what the last one did, AMQPError or
+    OSError.
+
+    pika itself would stop at a host whose name is unknown, as that of one that is down may be.
+    """
+    for address in addresses[:-1]:
+        with suppress(AMQPError, OSError):
+            return pika.BlockingConnection(address)
+    return pika.BlockingConnection(addresses[-1])
 
 
 def _address(text: str) -> pika.URLParameters:

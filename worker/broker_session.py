@@ -20,6 +20,7 @@ from pika.exceptions import (
     UnroutableError,
 )
 
+from common import amqp
 from worker import messages
 from worker.envelope import WireProperties
 from worker.errors import BrokerLostError, NoDelayError, RefusedError, UnservedQueueError
@@ -46,7 +47,7 @@ class BrokerSession:
         self.number = number
         self._queue = job_queue
         self._ensured: set[str] = set()
-        self.connection = pika.BlockingConnection(list(addresses))
+        self.connection = amqp.connect(addresses)
         self.channel = self.connection.channel()
         self._control = self.connection.channel()
         try:

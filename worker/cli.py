@@ -6,16 +6,16 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
-from common.errors import ConfigError, InvalidInputError
+from common.errors import ConfigError, InvalidInputError, cut, printable, shorten
 from common.settings import load, or_exit
-from worker.dead import Parked, ParkedJobs
+from worker.dead import Choice, Parked, ParkedJobs
 from worker.errors import JobError
 from worker.job_queue import BrokerError, JobQueue
 from worker.jobs import Job, parse_job
@@ -34,6 +34,7 @@ app = typer.Typer(
 dead = typer.Typer(help="Work on the jobs that were parked.", no_args_is_help=True)
 app.add_typer(dead, name="dead")
 
+_SHOWN_BYTES = 16_384
 Chosen = Annotated[
     list[str] | None, typer.Argument(help="Job ids; or the numbers that `dead list` shows.")
 ]
@@ -99,8 +100,8 @@ def list_() -> None:
     with _job_queue() as queue:
         parked = ParkedJobs(queue).all()
     for number, entry in enumerate(parked, start=1):
-        attempts = len(entry.history)
-        typer.echo(f"{number:>4}  {entry.job_id or '-':<40}  {attempts} attempts  {entry.error}")
+        job, error = _line(entry.job_id or "-", 130), _line(entry.error)
+        typer.echo(f"{number:>4}  {job:<40}  {len(entry.history)} attempts  {error}")
     if not parked:
         typer.echo("nothing is parked")
 
@@ -110,50 +111,62 @@ def show(which: Annotated[str, typer.Argument(help="Job id or number.")]) -> Non
     """Show one parked job with its history and body."""
     with _job_queue() as queue:
         parked = ParkedJobs(queue).all()
-    found = [entry for n, entry in enumerate(parked, start=1) if _is(which, n, entry)]
-    if not found:
-        _fail(f"no parked job {which!r}", 1)
-    for entry in found:
-        typer.echo(f"job      {entry.job_id or '(none that can be read)'}")
-        typer.echo(f"error    {entry.error}")
+    for place in sorted(_places([which], parked)):
+        entry = parked[place]
+        typer.echo(f"job      {_line(entry.job_id or '(none that can be read)')}")
+        typer.echo(f"error    {_line(entry.error)}")
         for step in entry.history:
-            when, by = step.get("at", "?"), step.get("worker", "?")
-            typer.echo(
-                f"attempt  {step.get('attempt', '?')}  {when}  {by}  {step.get('error', '')}"
-            )
-        typer.echo(f"body     {entry.body.decode('utf-8', 'backslashreplace')}")
+            number, at, by, error = (step.get(k, "") for k in ("attempt", "at", "worker", "error"))
+            typer.echo(_line(f"attempt  {number}  {at or '?'}  {by or '?'}  {error}"))
+        typer.echo(f"body     {_body(entry.body)}")
 
 
 @dead.command()
 def requeue(which: Chosen = None, every: All = False) -> None:
     """Return parked jobs to the job queue, as if they were new."""
+    choose = _choice(which, every)
     with _job_queue() as queue:
-        count = ParkedJobs(queue).requeue(_choice(which, every))
+        count = ParkedJobs(queue).requeue(choose)
     typer.echo(f"{count} handed back")
 
 
 @dead.command()
 def drop(which: Chosen = None, every: All = False) -> None:
     """Delete parked jobs."""
+    choose = _choice(which, every)
     with _job_queue() as queue:
-        count = ParkedJobs(queue).drop(_choice(which, every))
+        count = ParkedJobs(queue).drop(choose)
     typer.echo(f"{count} dropped")
 
 
-def _choice(which: list[str] | None, every: bool) -> Callable[[Parked], bool]:
+def _choice(which: list[str] | None, every: bool) -> Choice:
     if bool(which) == every:
         _fail("name jobs, or say --all", 2)
-    numbers = iter(range(1, sys.maxsize))
-
-    def chosen(parked: Parked) -> bool:
-        number = next(numbers)
-        return every or any(_is(name, number, parked) for name in which or [])
-
-    return chosen
+    return lambda parked: range(len(parked)) if every else _places(which or [], parked)
 
 
-def _is(name: str, number: int, parked: Parked) -> bool:
-    return name in (parked.job_id, str(number))
+def _places(names: Sequence[str], parked: Sequence[Parked]) -> set[int]:
+    """Where in `parked` those are that are meant; a job's id comes before a number."""
+    found: set[int] = set()
+    for name in names:
+        places = {place for place, entry in enumerate(parked) if entry.job_id == name}
+        numbered = {place for place in range(len(parked)) if name == str(place + 1)}
+        if not (places or numbered):
+            _fail(f"no parked job {shorten(name)}", 1)
+        found |= places or numbered
+    return found
+
+
+def _line(text: str, limit: int = 1_000) -> str:
+    return cut(printable(text[: limit + 1]), limit)
+
+
+def _body(body: bytes) -> str:
+    """A body as text of bounded length, its further lines indented."""
+    text = body[:_SHOWN_BYTES].decode("utf-8", "backslashreplace")
+    shown = "\n         ".join(map(printable, text.split("\n")))
+    rest = len(body) - _SHOWN_BYTES
+    return f"{shown}\n         … and {rest} further bytes" if rest > 0 else shown
 
 
 def _read(path: Path) -> Job:

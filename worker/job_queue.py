@@ -12,6 +12,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
 from common import amqp
+from common.errors import shorten
+from worker import messages
+from worker.envelope import Envelope, WireProperties, short_text
 from worker.settings import WorkerSettings
 
 
@@ -29,15 +32,19 @@ class JobQueue:
     @classmethod
     @contextmanager
     def connect(cls, settings: WorkerSettings) -> Iterator[JobQueue]:
-        """The queue of these settings. Raises BrokerError, also from inside."""
-        parameters = amqp.parameters(settings, name="worker command line")
+        """The queue of these settings. Raises BrokerError, also from inside, and ConfigError."""
+        addresses = amqp.parameters(settings, name="worker command line")
         try:
-            with pika.BlockingConnection(parameters) as connection:
+            connection = amqp.connect(addresses)
+        except (AMQPError, OSError) as error:
+            raise BrokerError(f"broker: {shorten(error, 300)}") from error
+        try:
+            with connection:
                 channel = connection.channel()
                 channel.confirm_delivery()
                 yield cls(channel, settings.job_queue)
         except AMQPError as error:
-            raise BrokerError(f"broker: {error!r}") from error
+            raise BrokerError(f"broker: {shorten(error, 300)}") from error
 
     def submit(self, body: bytes) -> None:
         """Publish a job, persistent and with the time. The queue must exist."""
@@ -56,3 +63,16 @@ class JobQueue:
             ),
             mandatory=True,
         )
+
+    def resubmit(self, body: bytes, envelope: Envelope) -> None:
+        """Publish a job again as its producer made it, but for its time and its id: an order that
+        has been settled is known by that. Raises NackError and UnroutableError."""
+        now = time.time()
+        renewed = messages.unburdened(envelope).amended(
+            {"timestamp_in_ms": int(now * 1000)},
+            properties={
+                "message_id": short_text(uuid4().hex),
+                "timestamp": int(now).to_bytes(8, "big"),
+            },
+        )
+        self.channel.basic_publish("", self.name, body, WireProperties(renewed), mandatory=True)
