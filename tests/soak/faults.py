@@ -63,14 +63,14 @@ STREAMS: Sequence[Mapping[Fault, Recurring]] = (
 )
 """Faults that would be in each other's way are in one stream; streams go on side by side."""
 _LAST = 0.85
-"""No fault begins after this share of the jobs."""
+"""No fault begins after this share of the messages."""
 _LONG_FROM = 2_000
 """With fewer jobs than this, faults last no longer than a third of the longest time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A fault that begins when so much of the jobs, 0 to 1, has been taken."""
+    """A fault that begins when this share of the messages, 0 to 1, has come to its end."""
 
     at: float
     fault: Fault

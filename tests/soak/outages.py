@@ -75,10 +75,10 @@ class Outages:
             Fault.JOBS_REFUSE: lambda p: self._refuse(JOBS, p),
         }
 
-    def run(self, stream: Sequence[Planned], taken: Callable[[], float]) -> None:
-        """Bring about each of the stream once `taken` has reached its time, unless stopped."""
+    def run(self, stream: Sequence[Planned], done: Callable[[], float]) -> None:
+        """Bring about each of the stream once so much is `done`, unless stopped."""
         for planned in stream:
-            while taken() < planned.at and not self._stop.wait(0.1):
+            while done() < planned.at and not self._stop.wait(0.1):
                 pass
             if self._stop.is_set():
                 return

@@ -95,7 +95,7 @@ class Soak:
         """Send and break until all has been done, or nothing moves any more."""
         with ThreadPoolExecutor(1 + len(self._faults)) as pool:
             acts = [pool.submit(self._sender.run, self._stop)]
-            acts += [pool.submit(self._outages.run, each, self._taken) for each in self._faults]
+            acts += [pool.submit(self._outages.run, each, self._done) for each in self._faults]
             try:
                 self._await(acts)
             finally:
@@ -126,8 +126,8 @@ class Soak:
             if broken or now - moved_at > _STUCK_AFTER_S:
                 return
 
-    def _taken(self) -> float:
-        return (self._sender.sent - self._queues.known(JOBS)) / len(self._messages)
+    def _done(self) -> float:
+        return sum(map(self._queues.known, (RESULTS, DEAD))) / len(self._messages)
 
     def _happened(self) -> int:
         return sum(self._outages.happened.values())
