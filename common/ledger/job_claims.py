@@ -36,12 +36,13 @@ class JobClaims(WorkerRecords):
         return Claim(job_id, worker_id, int(token))
 
     def holder(self, job_id: str) -> Claim | None:
-        """Who has the job at present, if anybody."""
+        """Who has the job at present, if anybody, and if that can be read."""
         with wrapped():
             fields = self._redis.hgetall(_claim_key(job_id))
-        if not fields:
+        try:
+            return Claim(job_id, fields["worker"], int(fields["token"]))
+        except (KeyError, ValueError):
             return None
-        return Claim(job_id, fields["worker"], int(fields["token"]))
 
     def at_work(self, job_id: str) -> Claim | None:
         """Who has the job and works on it, by its own record: a dead one has it in name only."""

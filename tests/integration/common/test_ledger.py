@@ -68,6 +68,13 @@ def test_nobody_is_asked_who_is_not_there(ledger: Ledger) -> None:
     assert not ledger.request_drain("nobody", "x")
 
 
+def test_a_damaged_claim_is_nobodys(ledger: Ledger) -> None:
+    for fields in ({"worker": "w1"}, {"worker": "w1", "token": "many"}):
+        ledger._redis.hset("autoscaler:claim:damaged", mapping=fields)
+        assert ledger.holder("damaged") is None
+        assert ledger.at_work("damaged") is None
+
+
 def test_the_newest_claim_wins(ledger: Ledger) -> None:
     first = ledger.claim("job", "w1", ttl_s=60)
     second = ledger.claim("job", "w2", ttl_s=60)
