@@ -19,15 +19,15 @@ from worker.handler import JobHandler
 from worker.messages import Delivery, Outgoing
 from worker.settlement import Settlement
 
-FAULTS = 4
 
-
-@pytest.mark.parametrize("message_id", ["order", None])
+@pytest.mark.parametrize(("message_id", "faults"), [("order", 4), (None, 3)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_whatever_happens_an_order_comes_to_its_end(kind: str, message_id: str | None) -> None:
-    states, runs = explore(kind, message_id, FAULTS)
+def test_whatever_happens_an_order_comes_to_its_end(
+    kind: str, message_id: str | None, faults: int
+) -> None:
+    states, runs = explore(kind, message_id, faults)
     sys.stdout.write(f"{kind}, {message_id}: {states} states in {runs} runs\n")
-    assert states > 500
+    assert states > 200
 
 
 @pytest.mark.parametrize("message_id", ["order", None])
