@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
 from tests.support.worker_fleet import ROOT, STANDIN, Fleet
 
@@ -49,6 +50,12 @@ def port(fleet: Fleet, thaw: Path) -> int:
     """Of a worker that consumes."""
     fleet.start(launch=HANGING, THAW=str(thaw), HEALTH_CHECK_TIMEOUT="3", HEARTBEAT_INTERVAL="1")
     fleet.ready()
+
+    return port_of(fleet)
+
+
+def port_of(fleet: Fleet) -> int:
+    """That of w1's pages."""
 
     def find() -> list[int]:
         return [int(e["http"]) for e in fleet.events("w1") if e["event"] == "consuming"]
@@ -116,3 +123,26 @@ def test_while_its_job_comes_on_it_is_reported_and_not_stopped(
     thaw.touch()
     until(lambda: fleet.status(job) == "done")
     assert fleet.announced() == [job]
+
+
+def test_sessions_that_end_one_after_the_other_are_told_and_come_more_slowly(fleet: Fleet) -> None:
+    with FaultProxy(fleet.stack.amqp_port) as proxy:
+        fleet.start(RABBIT_URL=f"amqp://guest:guest@127.0.0.1:{proxy.port}/")
+        fleet.ready()
+
+        def told() -> bool:
+            proxy.cut()
+            return "ended in vain" in problem(fleet)
+
+        until(told, "the ledger says so")
+        assert "ended in vain" in check(port_of(fleet))
+        pauses = [
+            float(e["retry_in_s"])
+            for e in fleet.events("w1")
+            if e["event"] == "no broker connection"
+        ]
+        assert pauses == sorted(pauses)
+        assert pauses[-1] >= 8 * pauses[0]
+        job = fleet.submit("fast")
+        until(lambda: fleet.status(job) == "done")
+        until(lambda: not check(port_of(fleet)), "well again")

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pika
 import pytest
@@ -344,3 +345,20 @@ def test_a_message_that_ends_two_workers_is_parked_by_the_third(fleet: Fleet) ->
     assert "mine" not in properties.headers
     assert fleet.status(poison) == "error"
     until(lambda: totals(fleet).quarantined == 1)
+
+
+def test_the_longest_names_have_room(
+    worker_stack: Stack, small_video: Path, tmp_path: Path
+) -> None:
+    """Of the queue, the job and the message, all at once, and through a retry."""
+    name = "q" * 200 + uuid4().hex[:8]
+    fleet = Fleet(worker_stack, tmp_path, small_video, job_queue=name)
+    try:
+        fleet.start(JOB_RETRY_DELAY="1")
+        fleet.ready()
+        job, order = "j" * 128, "m" * 255
+        fleet.submit(f"once {tmp_path / 'mark'}", job, message_id=order)
+        until(lambda: fleet.status(job) == "done")
+        assert fleet.announced() == [job]
+    finally:
+        fleet.stop()
