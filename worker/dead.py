@@ -29,6 +29,7 @@ _NOT_COPIED = frozenset({"x-delivery-count", "x-acquired-count", "CC", "BCC"})
 _RESOURCE_LOCKED = 405
 _LOCKED_S = 30.0
 _POLL_S = 0.2
+_TRIES_S = (0.0, 0.1, 0.5, 0.0)
 
 Choice = Callable[[Sequence["Parked"]], Collection[int]]
 """Of what is parked, the places of those that something is to be done with."""
@@ -198,11 +199,15 @@ class _Hand:
         body = held.parked.body
         if copy.problem:
             return False
-        if not self._publish(body, copy):
-            # Full: of what is ready, which is what makes it so, we take what there is.
+        for pause_s in _TRIES_S:
+            if self._publish(body, copy):
+                break
+            # Full: of what is ready, which is what makes it so, we take what there is. It may take
+            # a moment until the queue knows.
             retaken.extend(self._get(None))
-            if not self._publish(body, copy):
-                return False
+            time.sleep(pause_s)
+        else:
+            return False
         self._channel.basic_ack(held.tag)
         return True
 

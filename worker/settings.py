@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from common.amqp import BrokerSettings
 from common.errors import ConfigError, SecretInputError
@@ -56,7 +56,7 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
 
     redis_url: LedgerUrl
     job_queue: QueueName = JOB_QUEUE
-    result_queue: QueueName = RESULT_QUEUE
+    result_queue: Annotated[QueueName, Field(validate_default=True)] = RESULT_QUEUE
     declare_job_queue: bool = False
     """Make the job queue where it does not exist, durable and without arguments; otherwise wait for
     its owner to make it."""
@@ -90,6 +90,14 @@ class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
     """A folder of theme folders, looked through before the shipped one."""
     render_threads: Annotated[int, Field(ge=1, le=64)] = 2
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("result_queue")
+    @classmethod
+    def _another(cls, value: str, info: ValidationInfo) -> str:
+        jobs = info.data.get("job_queue")
+        if value == jobs or value.startswith((f"{jobs}.dead", f"{jobs}.retry.")):
+            raise ValueError(f"another queue than JOB_QUEUE ({jobs}) and those that belong to it")
+        return value
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> WorkerSettings:

@@ -19,12 +19,26 @@ else
     rabbit=$(random)
 fi
 redis=$(random)
-put rabbitmq_conf <<END
-default_user = rabbitreels
-default_pass = $rabbit
-END
 printf 'amqp://rabbitreels:%s@rabbitmq:5672/' "$rabbit" | put rabbit_url
-printf 'http://rabbitreels:%s@rabbitmq:15672' "$rabbit" | put management_url
+# The users of deploy/rabbitmq/definitions.json: the owner of the queues, and one for each program,
+# which may do no more than it has to.
+if [ ! -e "$folder/rabbitmq_definitions" ]; then
+    case $rabbit in
+        *[!A-Za-z0-9._~-]*)
+            echo "rabbit_url: a password of other characters than A-Z a-z 0-9 . _ ~ - is not" \
+                "allowed here; allowed: write $folder/rabbitmq_definitions yourself" >&2
+            exit 2 ;;
+    esac
+    passwords="s/\"rabbitreels\", \"password\": \"development\"/\"rabbitreels\", \"password\": \"$rabbit\"/"
+    for user in worker exporter operator; do
+        password=$(random)
+        passwords="$passwords;s/\"$user\", \"password\": \"development\"/\"$user\", \"password\": \"$password\"/"
+        printf 'amqp://%s:%s@rabbitmq:5672/' "$user" "$password" >"$folder/${user}_rabbit_url"
+        [ "$user" != exporter ] ||
+            printf 'http://exporter:%s@rabbitmq:15672' "$password" >"$folder/exporter_management_url"
+    done
+    sed "$passwords" "$(dirname "$0")/../rabbitmq/definitions.json" | put rabbitmq_definitions
+fi
 if [ ! -e "$folder/redis_url" ]; then
     put redis_conf <<END
 requirepass $redis

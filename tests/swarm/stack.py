@@ -33,11 +33,13 @@ from common.ledger import Ledger
 def secret(name):
     with open("/run/secrets/" + name) as file: return file.read().strip()
 ledger = Ledger.connect(secret("redis_url"))
-channel = pika.BlockingConnection(pika.URLParameters(secret("rabbit_url"))).channel()
+told = json.load(sys.stdin)
+given = told["given"]
+# As the queues' owner: the exporter's own user may do nothing with them.
+channel = pika.BlockingConnection(pika.URLParameters(told["owner"])).channel()
 def prometheus(query):
     url = "http://prometheus:9090/api/v1/query?query=" + urllib.parse.quote(query)
     return json.load(urllib.request.urlopen(url))["data"]["result"]
-given = json.load(sys.stdin)
 """
 _PUBLISH = """
 for body in given:
@@ -187,9 +189,11 @@ class ShippedStack:
         """What `script` leaves in `result`, run in the exporter's container."""
         program = f"{_PROLOGUE}{script}\nprint(json.dumps(result))"
         command = ["docker", "-H", self.engine.host, "exec", "-i", self.container("exporter")]
+        owner = (self._secrets / "rabbit_url").read_text()
         done = subprocess.run(
             [*command, "python3", "-c", program],
-            input=json.dumps(given), capture_output=True, text=True, check=False, timeout=60,
+            input=json.dumps({"given": given, "owner": owner}),
+            capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         if done.returncode != 0:
             raise EngineError(f"inside the exporter: {done.stderr[-2000:]}")

@@ -232,3 +232,19 @@ def test_other_names_of_a_worker_are_plain(name: str, value: str) -> None:
     known = {"RABBIT_URL": "amqp://broker", "REDIS_URL": "redis://ledger"}
     with pytest.raises(ConfigError, match=name):
         load(WorkerSettings, environ={**known, name: value})
+
+
+@pytest.mark.parametrize(
+    ("jobs", "results"),
+    [
+        ("jobs", "jobs"),
+        ("jobs", "jobs.dead"),
+        ("jobs", "jobs.retry.5"),
+        ("publish-queue", ""),  # the default of the other
+        ("", "video-queue"),
+    ],
+)
+def test_results_go_to_another_queue_than_jobs_come_from(jobs: str, results: str) -> None:
+    environ = {"RABBIT_URL": "amqp://broker", "REDIS_URL": "redis://ledger"}
+    with pytest.raises(ConfigError, match="another queue than JOB_QUEUE"):
+        load(WorkerSettings, environ={**environ, "JOB_QUEUE": jobs, "RESULT_QUEUE": results})
