@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: constraints help setup setup-demo setup-test demo test lint layout probe format generate clean
+.PHONY: constraints help setup setup-demo setup-test demo test soak lint layout probe format generate clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo: setup-demo ## The whole loop on real parts: a burst, the fleet grows, vide
 
 test: setup-test ## Everything: unit, integration, e2e, and a real Swarm on a private engine
 	@$(BIN)/python -m pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
+
+soak: setup-demo ## 10,000 jobs under every fault at once, on both types of queue: [JOBS=] [SEED=] [QUEUES=]
+	@$(BIN)/python -m tests.soak $(if $(JOBS),--jobs $(JOBS)) $(if $(SEED),--seed $(SEED)) $(if $(QUEUES),--queues $(QUEUES))
 
 lint: setup-test ## Format, types, layers, rooms, names, prose, rules, routes, proto, generated files
 	@$(BIN)/ruff format --check .

@@ -23,12 +23,13 @@ from tests.soak.judge import ZEROS
 from tests.soak.run import Report, Soak
 
 _TYPES = ("classic", "quorum")
+_FEWEST = 100
 _SHOWN = 5
 
 
 def main() -> int:
     """Run the soaks that are asked for; the exit code."""
-    parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument(
         "--jobs", type=int, default=10_000, help="good and failing jobs (%(default)s)"
     )
@@ -37,6 +38,8 @@ def main() -> int:
         "--queues", choices=_TYPES, nargs="*", default=_TYPES, help="types of queue"
     )
     asked = parser.parse_args()
+    if asked.jobs < _FEWEST:
+        parser.error(f"--jobs: {asked.jobs} is not allowed; allowed: {_FEWEST} or more")
     seed = random.randrange(10**6) if asked.seed is None else asked.seed
     _say(f"JOBS={asked.jobs} SEED={seed}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)

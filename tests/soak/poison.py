@@ -81,7 +81,7 @@ def odd_headers(good: bytes, _job_id: str, rng: random.Random) -> Spoilt:
             {"x-attempt": 2**62, "x-deferred": -1},
             {"x-attempt": "many", "x-history": {"a": [1, 2]}},
             {"timestamp_in_ms": -(2**63), "x-outcome": b"\xff\xfe"},
-            {"CC": ["nowhere"], "BCC": "nowhere", "x-history": "[[1], {}, null]"},
+            {"CC": ["nowhere"], "BCC": [], "x-history": "[[1], {}, null]"},
         ]
     )
     return good, properties(headers=values)

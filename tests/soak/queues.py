@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -20,6 +21,8 @@ DEAD = f"{JOBS}.dead"
 RETRIES = f"{JOBS}.retry"
 _NAMES = {JOBS: f"^{JOBS}$", RESULTS: f"^{RESULTS}$", DEAD: rf"^{JOBS}\.dead$"}
 _NAMES[RETRIES] = rf"^{JOBS}\.retry\."
+# The broker is away on purpose; pika tells of each try in twenty lines.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 NO_LIMIT = 1_000_000
 """Were it taken away instead, a quorum queue would go on refusing whom it has refused."""
 _AUTH = ("guest", "guest")

@@ -46,7 +46,18 @@ class Report:
 class Soak:
     """A run. `tell` gets a line about its progress every few seconds."""
 
-    def __init__(self, folder: Path, queue_type: str, jobs: int, seed: int, tell: Tell) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        queue_type: str,
+        jobs: int,
+        seed: int,
+        tell: Tell,
+        *,
+        workers: int = WORKERS,
+    ) -> None:
+        """`folder` is empty; what the run leaves behind is in it."""
+        self._size = workers
         self._folder = folder
         self._type = queue_type
         self._jobs = jobs
@@ -83,7 +94,7 @@ class Soak:
         }
         settings = [
             {**common, **ways.urls(n), "JOB_RETRY_DELAY": _RETRY_DELAYS[n % len(_RETRY_DELAYS)]}
-            for n in range(WORKERS)
+            for n in range(self._size)
         ]
         self._workers = Workers(records, settings)
         ends.callback(self._workers.stop)

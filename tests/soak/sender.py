@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pika
@@ -47,10 +48,10 @@ class Sender:
                 self._tries[message.order] -= 1  # refused: it is not in the queue
                 stop.wait(0.2)
             except (AMQPError, OSError):
+                _closed(channel)
                 channel = None  # perhaps it is in the queue
                 stop.wait(0.5)
-        if channel is not None and channel.is_open:
-            channel.connection.close()
+        _closed(channel)
 
     @property
     def unsent(self) -> int:
@@ -66,3 +67,10 @@ class Sender:
         channel = pika.BlockingConnection(pika.URLParameters(self._url)).channel()
         channel.confirm_delivery()
         return channel
+
+
+def _closed(channel: Any) -> None:
+    """Close its connection, if there is one that is open."""
+    if channel is not None and channel.connection.is_open:
+        with suppress(AMQPError, OSError):
+            channel.connection.close()
