@@ -64,8 +64,8 @@ class Outages:
             Fault.CUT_LEDGER: lambda p: self._cut(ways.ledger, p),
             Fault.STALL_BROKER: lambda p: self._stall(ways.broker, p),
             Fault.STALL_LEDGER: lambda p: self._stall(ways.ledger, p),
-            Fault.BROKER_RESTART: lambda _: self._restart("rabbitmq", signal.SIGTERM),
-            Fault.BROKER_CRASH: lambda _: self._crash(),
+            Fault.BROKER_RESTART: lambda _: self._restart_broker(signal.SIGTERM),
+            Fault.BROKER_CRASH: lambda _: self._restart_broker(signal.SIGKILL),
             Fault.LEDGER_RESTART: lambda p: self._restart("redis", _ENDINGS[p.among(2)]),
             Fault.LEDGER_OLDER: self._set_back,
             Fault.MEMORY_ALARM: self._alarm,
@@ -107,9 +107,11 @@ class Outages:
         _end(self._stack.parts[name], sig)
         self._stack.parts[name].start().wait_ready()
 
-    def _crash(self) -> None:
-        self.crashes.append(time.time())
-        self._restart("rabbitmq", signal.SIGKILL)
+    def _restart_broker(self, sig: signal.Signals) -> None:
+        if sig is signal.SIGKILL:
+            self.crashes.append(time.time())
+        self._restart("rabbitmq", sig)
+        self._queues.renew_limits()
 
     def _set_back(self, planned: Planned) -> None:
         """Bring back Redis as it was some seconds ago."""

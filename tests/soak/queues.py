@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -38,6 +39,8 @@ class Queues:
         self._open: Any = None
         self._depths: dict[str, int] = {}
         self._type = queue_type
+        self._lock = threading.RLock()
+        self._limits: dict[str, int] = {}
 
     def declare(self) -> None:
         """As the owner of jobs and results does, and prepared to be full.
@@ -57,19 +60,30 @@ class Queues:
 
         Tries again while the broker is away. For any thread.
         """
+        with self._lock:
+            self._limits[name] = length
+            until(lambda: self._put_policy(name), f"the policy of {name}", every_s=0.3)
+
+    def renew_limits(self) -> None:
+        """Set every limit again, now that the broker is back. For any thread.
+
+        A quorum queue that had not heard of a new one before the broker ended never would, and
+        hears of nothing that does not differ.
+        """
+        for name in _NAMES:
+            with self._lock:
+                self.limit(name, self._limits[name] + 1)
+
+    def _put_policy(self, name: str) -> bool:
         policy = {
             "pattern": _NAMES[name],
             "apply-to": "queues",
-            "definition": {"overflow": "reject-publish", "max-length": length},
+            "definition": {"overflow": "reject-publish", "max-length": self._limits[name]},
         }
         url = f"{self._api}/policies/%2F/{name}"
-
-        def put() -> bool:
-            with suppress(requests.RequestException):
-                return requests.put(url, json=policy, auth=_AUTH, timeout=5).ok
-            return False
-
-        until(put, f"the policy of {name}", every_s=0.3)
+        with suppress(requests.RequestException):
+            return requests.put(url, json=policy, auth=_AUTH, timeout=5).ok
+        return False
 
     def depth(self, name: str) -> int:
         """Ready messages; what was known last while the broker does not answer."""
