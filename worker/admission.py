@@ -56,9 +56,9 @@ class Admission:
         if self._clock() - self._registered_at >= _REGISTER_S:
             self._register(ledger)
 
-    def lost(self) -> None:
-        """Another process has taken the id, as it found this one silent for too long."""
-        self._refuse_id("another process has it by now")
+    def reopen(self) -> None:
+        """The record of our id is another process's by now: find out anew whether that is alive."""
+        self._seen = None
 
     def _register(self, ledger: Ledger) -> None:
         record = self._record
@@ -78,13 +78,12 @@ class Admission:
         if self._seen is None:
             self._seen = (holder.last_seen, now)
         if holder.last_seen != self._seen[0]:
-            self._refuse_id(f"a worker at {holder.address or holder.node} has it")
+            place = holder.address or holder.node
+            allowed = f"an id of its own (a worker at {place} has it)"
+            self.refusal = ConfigError("WORKER_ID", self._record.id, allowed)
             return False
         interval_s = _BUSY_HEARTBEAT_S if holder.has_job else self._heartbeat_s
         return now - self._seen[1] > _INTERVALS * interval_s
-
-    def _refuse_id(self, why: str) -> None:
-        self.refusal = ConfigError("WORKER_ID", self._record.id, f"an id of its own ({why})")
 
 
 def this_instance() -> str:

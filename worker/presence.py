@@ -36,7 +36,8 @@ class Presence:
     ) -> None:
         """`problem` says why the worker's own health check fails, if it does."""
         self._problem = problem
-        self._admission = admission
+        self.admission = admission
+        """Whether the worker may work as it is set up, sought by this thread."""
         self._admitted = False
         self._ledger = ledger
         self._wake = threading.Event()
@@ -112,10 +113,11 @@ class Presence:
                     continue
                 self.reachable, pause = True, _BACKOFF_S[0]
                 self.tried.set()
-            except WorkerReplacedError:
-                self._admission.lost()
-                self.reachable, self._admitted = False, False
-                self.tried.set()
+            except WorkerReplacedError as error:
+                # Or a ledger that came back older, with the record of a dead predecessor.
+                _log.warning("the ledger has another worker of this id", error=str(error)[:300])
+                self.admission.reopen()
+                self._admitted = False
             except Exception as error:  # whatever it is, this thread must outlive it
                 if self.reachable:
                     _log.warning("ledger unreachable; outcomes are kept", error=str(error)[:300])
@@ -127,12 +129,12 @@ class Presence:
             self._wake.wait(_TICK_S)
 
     def _seek_admission(self) -> bool:
-        self._admitted = self._admission.seek(self._ledger)
+        self._admitted = self.admission.seek(self._ledger)
         return self._admitted
 
     def _exchange(self) -> None:
         self._note_health()
-        self._admission.keep(self._ledger)
+        self.admission.keep(self._ledger)
         self.outbox.send(self._ledger)
         self.record.write(self._ledger)
         self.claim.keep(self._ledger)

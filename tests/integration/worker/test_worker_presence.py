@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -11,16 +12,18 @@ from uuid import uuid4
 import pytest
 
 from common.ledger import Ledger, LedgerError
-from common.records import Outcome, WorkerRecord, WorkerState
+from common.records import WORKERS, Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.waiting import until
-from worker.admission import Admission
+from worker.admission import Admission, this_instance
 from worker.job_status import JobStatus, Status, put_status, read_status
 from worker.presence import Presence
+from worker.process_identity import realm
 
 pytestmark = pytest.mark.integration
 
 NOW = datetime.now(UTC)
+OURS = this_instance()
 
 
 class Switch:
@@ -77,7 +80,7 @@ def take_as_another(ledger: Ledger, job: str) -> None:
 
 @pytest.fixture
 def presence(switch: Switch, queue: str) -> Iterator[Presence]:
-    first = record("w1", queue, WorkerState.STARTING)
+    first = record("w1", queue, WorkerState.STARTING).model_copy(update={"instance": OURS})
     presence = Presence(
         cast(Ledger, switch),
         first,
@@ -184,3 +187,32 @@ def test_a_drain_request_is_seen_and_its_withdrawal_too(presence: Presence, ledg
     ledger.withdraw_drain("w1")
     presence.look_again()
     assert presence.drain_reason is None
+
+
+def test_a_dead_predecessor_that_came_back_with_an_older_ledger_is_replaced(
+    presence: Presence, ledger: Ledger
+) -> None:
+    until(lambda: ledger.worker("w1"))
+    with subprocess.Popen(["true"]) as gone:
+        instance = f"{realm()}-{gone.pid}-1"
+    older = record("w1", "q", WorkerState.BUSY).model_copy(update={"instance": instance})
+    ledger._redis.hset(WORKERS, "w1", older.model_dump_json())
+    presence.record.show(WorkerState.IDLE)
+    until(lambda: (w := ledger.worker("w1")) and w.instance == OURS)
+    assert presence.admission.refusal is None
+
+
+def test_one_whose_id_another_process_uses_may_not_work_on(
+    presence: Presence, ledger: Ledger
+) -> None:
+    until(lambda: ledger.worker("w1"))
+    other = record("w1", "q", WorkerState.IDLE).model_copy(update={"instance": "elsewhere"})
+
+    def refused() -> str:
+        """While the other one writes its heartbeats."""
+        stamped = other.model_copy(update={"last_seen": ledger.now()})
+        ledger._redis.hset(WORKERS, "w1", stamped.model_dump_json())
+        presence.record.show(WorkerState.IDLE)
+        return str(presence.admission.refusal or "")
+
+    assert "WORKER_ID" in until(refused)
