@@ -181,7 +181,10 @@ def test_headers_however_deep_stay_as_they_are(fleet: Fleet) -> None:
     assert left(fleet) == sent
 
 
-def test_two_at_once_each_see_everything_and_lose_nothing(fleet: Fleet) -> None:
+def test_two_at_once_each_see_everything_and_lose_nothing(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.dead._LOCKED_S", 250)  # on a slow machine, too
     sent = park(fleet, QUEUES["quorum"])
     seen: list[int] = []
 
