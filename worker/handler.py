@@ -247,22 +247,24 @@ class JobHandler:
         blame = messages.Blame(str(error), self._settings.worker_id, datetime.now(UTC))
         message = messages.parked(delivery, self._settings.job_queue, blame)
         self._count_start(delivery)
-        self._park(delivery, message, error.job_id, "refused", str(error))
-        _log.warning("job refused", job_id=error.job_id, error=str(error), next=message.queue)
+        if self._park(delivery, message, error.job_id, "refused", str(error)):
+            _log.warning("job refused", job_id=error.job_id, error=str(error), next=message.queue)
 
     def _quarantine(self, delivery: Delivery, job_id: str | None, why: str) -> None:
         """Park the bare body, without another look at what came with it."""
-        self._unended.pop(delivery.fingerprint, None)
-        message = messages.quarantined(delivery, self._settings.job_queue, f"quarantined: {why}")
-        self._park(delivery, message, job_id, "quarantined", why)
         queue = self._settings.job_queue
+        message = messages.quarantined(delivery, queue, f"quarantined: {why}")
+        if not self._park(delivery, message, job_id, "quarantined", why):
+            return
+        self._unended.pop(delivery.fingerprint, None)
         self._presence.outbox.put(lambda ledger: ledger.count_quarantined(queue, uuid4().hex))
         self._metrics.quarantined()
         _log.error("message quarantined", job_id=job_id, why=why, next=message.queue)
 
     def _park(
         self, delivery: Delivery, message: Outgoing, job_id: str | None, stage: str, why: str
-    ) -> None:
+    ) -> bool:
+        """Whether the message is parked; where the queue refuses it, it is put off instead."""
         # Two broken messages may be equal and are still two: nothing ties them together.
         step = f"{stage}.{uuid4().hex}"
 
@@ -275,8 +277,10 @@ class JobHandler:
             return counted
 
         self._waiting_for = job_id or f"unreadable-{delivery.fingerprint[:12]}"
-        if self._settlement.settle(delivery, message, step, told) == Outcome.PARKED:
+        parked = self._settlement.settle(delivery, message, step, told) == Outcome.PARKED
+        if parked:
             self._metrics.ended(Outcome.PARKED)
+        return parked
 
     def _put_off(self, attempt: Attempt, why: str) -> None:
         """Let the job be looked at again later, without an attempt."""
