@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from unittest import mock
@@ -9,10 +10,13 @@ from unittest import mock
 from common import logs
 from common.errors import ConfigError
 from tests.soak.standin import note
+from worker.handler import JobHandler
+from worker.messages import Delivery
 from worker.program import WorkerProgram
 from worker.settings import load_settings
 from worker.storage import FolderStorage
 
+_POISON = re.compile(rb"poison-\d{5}")
 STANDIN = Path(__file__).with_name("standin.py")
 
 
@@ -29,11 +33,24 @@ class WatchedStorage(FolderStorage):
         return path
 
 
+class WatchedHandler(JobHandler):
+    """Notes what it takes, also where the message is none that a log could name."""
+
+    def handle(self, delivery: Delivery) -> None:
+        found = _POISON.search(delivery.body)
+        if found:
+            note("look", found.group().decode())
+        super().handle(delivery)
+
+
 def main() -> None:
     """As `worker run`."""
     settings = load_settings()
     logs.configure("worker", settings.log_level, terminal=False)
-    with mock.patch("worker.program.open_storage", lambda place: WatchedStorage(Path(place))):
+    with (
+        mock.patch("worker.program.open_storage", lambda place: WatchedStorage(Path(place))),
+        mock.patch("worker.program.JobHandler", WatchedHandler),
+    ):
         program = WorkerProgram(settings, (sys.executable, "-I", "-S", str(STANDIN)))
     try:
         program.run()

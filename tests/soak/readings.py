@@ -65,7 +65,8 @@ def logged(process: str, lines: Iterable[str]) -> Iterator[Mark]:
         )
         rest = " ".join(f"{k}={v!r:.120}" for k, v in entry.items() if k not in _LEFT_OUT)
         what = _EVENTS.get(event, What.LOGGED)
-        yield Mark(at, process, what, _known(entry.get("job_id")), f"{event} {rest}".strip())
+        job_id = _known(entry.get("job_id")) or _told_of(str(entry.get("error", "")))
+        yield Mark(at, process, what, job_id, f"{event} {rest}".strip())
 
 
 def _known(job_id: str | None) -> str | None:
@@ -83,3 +84,9 @@ def excused(ends: Sequence[End], marks: Sequence[Mark]) -> list[End]:
         else end
         for end in ends
     ]
+
+
+def _told_of(error: str) -> str | None:
+    """The id in what an error shows of a message that has none that can be read."""
+    found = JOB_ID.search(error)
+    return found.group() if found else None

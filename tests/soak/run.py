@@ -29,6 +29,8 @@ _TOLD_EACH_S = 5.0
 _STUCK_AFTER_S = 150.0
 """After so long without an outcome, a message sent or a fault the run is over. A job is put off for
 a minute at most."""
+# What a job queue refused a quorum queue tries to return again after this, not after three minutes.
+_SOON = "-rabbit dead_letter_worker_publisher_confirm_timeout 10000"
 _QUIET_TURNS = 6
 _RETRY_DELAYS = ("1", "2")
 
@@ -79,6 +81,10 @@ class Soak:
 
     def _set_up(self, ends: ExitStack) -> None:
         stack = ends.enter_context(Stack(self._folder / "stack")).start("redis", "rabbitmq")
+        broker = stack.parts["rabbitmq"]
+        broker.stop(60)
+        broker.env = {**broker.env, "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _SOON}
+        broker.start().wait_ready()
         self._queues = Queues(stack, self._type)
         ends.callback(self._queues.close)
         self._queues.declare()
