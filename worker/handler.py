@@ -38,7 +38,7 @@ from worker.outbox import Event
 from worker.presence import Presence
 from worker.renderer import Renderer
 from worker.settings import WorkerSettings
-from worker.settlement import WEEK_S, Settlement, ended, mark_settled
+from worker.settlement import WEEK_S, Settlement, mark_settled
 from worker.storage import Storage
 from worker.video.themes import Catalogue
 
@@ -101,7 +101,7 @@ class JobHandler:
             if error.caused:
                 self._unended[delivery.fingerprint] += 1
             else:
-                self._presence.outbox.put(ended(delivery))
+                self._presence.outbox.put(self._settlement.ended(delivery))
             _log.warning(
                 "the job's connection was lost; its redelivery will continue it", why=str(error)
             )
@@ -156,7 +156,8 @@ class JobHandler:
     def _reason_for_quarantine(self, delivery: Delivery, job_id: str | None) -> str | None:
         """Why not even to try: what it is or did to those who had it before."""
         fingerprint = delivery.fingerprint
-        known = self._ask(lambda ledger: ledger.begin_handling(fingerprint)) or 0
+        record = self._presence.record.current
+        known = self._ask(lambda one: one.begin_handling(fingerprint, record, job_id)) or 0
         before = max(known, self._unended[fingerprint])
         if delivery.envelope.problem:
             return delivery.envelope.problem

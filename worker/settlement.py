@@ -78,7 +78,7 @@ class Settlement:
 
     def acknowledge(self, delivery: Delivery, step: str) -> None:
         """Acknowledge what has been settled, once the ledger had its chance to know."""
-        self._presence.outbox.put(ended(delivery))
+        self._presence.outbox.put(self.ended(delivery))
         self._presence.flush(_FLUSH_S)
         self._broker.acknowledge(delivery)
         if not delivery.message_id:
@@ -87,7 +87,12 @@ class Settlement:
     def give_back(self, delivery: Delivery, *events: Event) -> None:
         """Return the message as it came, for another worker."""
         self._broker.requeue(delivery)
-        self._presence.conclude(*events, ended(delivery))
+        self._presence.conclude(*events, self.ended(delivery))
+
+    def ended(self, delivery: Delivery) -> Event:
+        """The handling of this message has come to an end."""
+        fingerprint, instance = delivery.fingerprint, self._presence.record.current.instance
+        return lambda ledger: ledger.end_handling(fingerprint, instance)
 
     def _publish(self, delivery: Delivery, message: Outgoing) -> Outgoing:
         """Publish, however often that takes; what was published in the end."""
@@ -140,15 +145,5 @@ def mark_settled(name: str, outcome: str, ttl_s: int) -> Event:
 
     def tell(ledger: Ledger) -> None:
         ledger.mark_settled(name, outcome, ttl_s=ttl_s)
-
-    return tell
-
-
-def ended(delivery: Delivery) -> Event:
-    """The handling of this message has come to an end."""
-    fingerprint = delivery.fingerprint
-
-    def tell(ledger: Ledger) -> None:
-        ledger.end_handling(fingerprint)
 
     return tell

@@ -7,7 +7,8 @@ Keys, and what ends each:
     autoscaler:claim:<job_id>    hash worker, token; expires
     autoscaler:settled:<step>    string, the outcome published for a step of an order, or for the
                                  order; expires
-    autoscaler:handling:<message> string, how many began with it and have not ended; expires
+    autoscaler:handling:<message> hash, instance -> id of the workers that began with it and have
+                                 not ended; expires
     autoscaler:token             the fencing token counter; one
     autoscaler:lease:<name>      hash holder, token: who acts; expires
     autoscaler:orders            hash, target -> the newest order that a person gave, as JSON; one

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from common.ledger.store import PREFIX, TOKEN, wrapped
 from common.ledger.worker_records import WorkerRecords
-from common.records import Claim
+from common.records import Claim, WorkerRecord
 
 _HANDLING_TTL_S = 86_400
+# A worker with a job writes its record every other second.
+_ALIVE_S = 20.0
 _CLAIM = """
 local token = redis.call('INCR', KEYS[2])
 redis.call('HSET', KEYS[1], 'worker', ARGV[1], 'token', token)
@@ -15,15 +17,6 @@ return token
 """
 _ONLY_IF_MINE = "if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end\n"
 _RENEW = _ONLY_IF_MINE + "redis.call('EXPIRE', KEYS[1], ARGV[2]) return 1"
-_BEGIN = """
-local begun = redis.call('INCR', KEYS[1])
-redis.call('EXPIRE', KEYS[1], ARGV[1])
-return begun
-"""
-_END = """
-if tonumber(redis.call('GET', KEYS[1]) or 0) <= 1 then return redis.call('DEL', KEYS[1]) end
-return redis.call('DECR', KEYS[1])
-"""
 _RELEASE = _ONLY_IF_MINE + "redis.call('DEL', KEYS[1]) return 1"
 
 
@@ -76,13 +69,30 @@ class JobClaims(WorkerRecords):
         with wrapped():
             self._redis.delete(_settled_key(step))
 
-    def begin_handling(self, fingerprint: str) -> int:
-        """A worker begins with this message; how many began before and never came to an end."""
-        return int(self._run(_BEGIN, [_handling_key(fingerprint)], [_HANDLING_TTL_S])) - 1
+    def begin_handling(self, fingerprint: str, record: WorkerRecord, job_id: str | None) -> int:
+        """The worker of this record begins with a message; how many began with it before, never
+        came to an end, and are not at it still: alive, with that job in hand."""
+        key = _handling_key(fingerprint)
+        with wrapped():
+            pipe = self._redis.pipeline()
+            pipe.hgetall(key)
+            pipe.hset(key, record.instance, record.id)
+            pipe.expire(key, _HANDLING_TTL_S)
+            begun: dict[str, str] = pipe.execute()[0]
+        begun.pop(record.instance, None)
+        return sum(not self._has_in_hand(begun[each], each, job_id) for each in begun)
 
-    def end_handling(self, fingerprint: str) -> None:
+    def end_handling(self, fingerprint: str, instance: str) -> None:
         """One that began has come to an end, whatever that was."""
-        self._run(_END, [_handling_key(fingerprint)], [])
+        with wrapped():
+            self._redis.hdel(_handling_key(fingerprint), instance)
+
+    def _has_in_hand(self, worker_id: str, instance: str, job_id: str | None) -> bool:
+        record = self.worker(worker_id)
+        if job_id is None or record is None or record.instance != instance:
+            return False
+        age_s = (self.now() - record.last_seen).total_seconds()
+        return record.job_id == job_id and age_s < _ALIVE_S
 
 
 def _claim_key(job_id: str) -> str:

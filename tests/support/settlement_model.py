@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -94,7 +93,8 @@ class World:
     renders: int = 0
     rendered_in_vain: int = 0
     marks: dict[str, str] = field(default_factory=dict)
-    handling: Counter[str] = field(default_factory=Counter)
+    handling: set[int] = field(default_factory=set)
+    """The workers, by session, that began and have not ended."""
     claims: dict[str, int] = field(default_factory=dict)
     working: set[int] = field(default_factory=set)
     sessions: int = 0
@@ -113,7 +113,8 @@ class World:
         return (
             self.kind, self.faults, named(self.ready), named(list(self.held.values())),
             named(self.delayed), len(self.announced), self.parked, self.videos, self.excused,
-            tuple(sorted(self.marks.items())), tuple(sorted(self.handling.items())),
+            tuple(sorted(self.marks.items())), len(self.handling - self.working),
+            len(self.handling & self.working),
             tuple(sorted(self.claims.items())), tuple(sorted(self.working)), self.position,
         )  # fmt: skip
 
@@ -187,7 +188,7 @@ class _Worker:
         self._now = 0.0
         self._asked = False
         world.working.add(session)
-        record = SimpleNamespace(jobs_done=0, status=WorkerState.IDLE)
+        record = SimpleNamespace(jobs_done=0, status=WorkerState.IDLE, instance=str(session))
         quiet = lambda *_, **__: None  # noqa: E731 - a value for many names
         presence = SimpleNamespace(
             reachable=True,
@@ -356,12 +357,13 @@ class _Ledger:
     def __init__(self, world: World, session: int) -> None:
         self._world, self._session = world, session
 
-    def begin_handling(self, fingerprint: str) -> int:
-        self._world.handling[fingerprint] += 1
-        return self._world.handling[fingerprint] - 1
+    def begin_handling(self, _: str, record: Any, job_id: str | None) -> int:
+        others = self._world.handling - {self._session}
+        self._world.handling.add(int(record.instance))
+        return len(others - self._world.working if job_id else others)
 
-    def end_handling(self, fingerprint: str) -> None:
-        self._world.handling[fingerprint] = max(0, self._world.handling[fingerprint] - 1)
+    def end_handling(self, _: str, instance: str) -> None:
+        self._world.handling.discard(int(instance))
 
     def settled(self, step: str) -> str | None:
         return self._world.marks.get(step)
