@@ -75,6 +75,25 @@ def test_a_damaged_claim_is_nobodys(ledger: Ledger) -> None:
         assert ledger.at_work("damaged") is None
 
 
+def test_who_began_and_never_ended_counts_once_it_is_dead(ledger: Ledger) -> None:
+    first, second, third = (
+        record(ledger, name).model_copy(update={"instance": f"i-{name}", "job_id": "job"})
+        for name in ("w1", "w2", "w3")
+    )
+    assert ledger.begin_handling("message", first, "job") == 0
+    ledger.put_worker(first)
+    assert ledger.begin_handling("message", second, "job") == 0, "w1 has it in hand"
+    ledger.end_handling("message", "i-w2")
+    ledger.remove_worker("w1")
+    assert ledger.begin_handling("message", second, "job") == 1
+    assert ledger.begin_handling("message", third, None) == 2, "a message that names no job"
+    ledger.put_worker(second.model_copy(update={"job_id": "another"}))
+    assert ledger.begin_handling("message", third, "job") == 2
+    for instance in ("i-w1", "i-w2"):
+        ledger.end_handling("message", instance)
+    assert ledger.begin_handling("message", third, "job") == 0
+
+
 def test_the_newest_claim_wins(ledger: Ledger) -> None:
     first = ledger.claim("job", "w1", ttl_s=60)
     second = ledger.claim("job", "w2", ttl_s=60)
