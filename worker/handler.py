@@ -258,7 +258,8 @@ class JobHandler:
         if not self._park(delivery, message, job_id, "quarantined", why):
             return
         self._unended.pop(delivery.fingerprint, None)
-        self._presence.outbox.put(lambda ledger: ledger.count_quarantined(queue, uuid4().hex))
+        event_id = uuid4().hex  # one, however often the ledger is told
+        self._presence.outbox.put(lambda ledger: ledger.count_quarantined(queue, event_id))
         self._metrics.quarantined()
         _log.error("message quarantined", job_id=job_id, why=why, next=message.queue)
 
