@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from datetime import datetime
 from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import WorkerRecord
-from worker.process_identity import alive, realm, started
+from worker.process_identity import alive, realm
 
 _REGISTER_S = 60.0
 _BUSY_HEARTBEAT_S = 2.0
@@ -84,11 +83,6 @@ class Admission:
             return False
         interval_s = _BUSY_HEARTBEAT_S if holder.has_job else self._heartbeat_s
         return now - self._seen[1] > _INTERVALS * interval_s
-
-
-def this_instance() -> str:
-    """Tells this process from every other one, also of the same id: REALM-PID-START."""
-    return f"{realm()}-{os.getpid()}-{started(os.getpid())}"
 
 
 def ended_here(instance: str) -> bool:

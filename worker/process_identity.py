@@ -23,6 +23,11 @@ def realm() -> str:
     return blake2s(name.encode(), digest_size=4).hexdigest()
 
 
+def this_instance() -> str:
+    """Tells this process from every other one: REALM-PID-START."""
+    return f"{realm()}-{os.getpid()}-{started(os.getpid())}"
+
+
 def alive(pid: int, start: int) -> bool:
     """Whether that very process of this realm lives; also where that is hidden from us."""
     try:

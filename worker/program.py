@@ -15,14 +15,14 @@ from common.errors import ConfigError
 from common.ledger import Ledger
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
-from worker.admission import Admission, this_instance
+from worker.admission import Admission
 from worker.broker import Broker
 from worker.handler import JobHandler
 from worker.leaving import Leaving
 from worker.messages import Delivery
 from worker.metrics import Metrics
 from worker.presence import Presence
-from worker.process_identity import started
+from worker.process_identity import started, this_instance
 from worker.renderer import RENDER_ARGV, Renderer
 from worker.scratch import keep_swept
 from worker.settings import WorkerSettings, load_settings

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from common import logs
 from worker.errors import TransientError
-from worker.process_identity import alive, realm, started
+from worker.process_identity import alive, realm, this_instance
 
 _SHORTEST_S = 86_400.0
 _EVERY_S = 3_600.0
@@ -104,7 +104,7 @@ def sweep(place: Path, unused_s: float = _SHORTEST_S) -> int:
 
 def _owner() -> str:
     host = re.sub(r"\W+", "_", socket.gethostname(), flags=re.ASCII)[:40] or "_"
-    return f"{host}-{realm()}-{os.getpid()}-{started(os.getpid())}"
+    return f"{host}-{this_instance()}"
 
 
 def _token() -> str:

@@ -15,10 +15,10 @@ from common.ledger import Ledger, LedgerError
 from common.records import WORKERS, Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.waiting import until
-from worker.admission import Admission, this_instance
+from worker.admission import Admission
 from worker.job_status import JobStatus, Status, put_status, read_status
 from worker.presence import Presence
-from worker.process_identity import realm
+from worker.process_identity import realm, this_instance
 
 pytestmark = pytest.mark.integration
 

@@ -50,6 +50,21 @@ def page(fleet: Fleet, path: str) -> Any:
         return answer.read().decode()
 
 
+def refused_start(fleet: Fleet, **settings: str) -> str:
+    """What a worker says that refuses to work with these settings."""
+    done = subprocess.run(
+        [sys.executable, "-m", "worker", "run"],
+        env=fleet.environment(**settings),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    return done.stderr
+
+
 def test_a_result_queue_that_refuses_gets_the_announcement_when_it_takes_again(
     either: Fleet,
 ) -> None:
@@ -220,17 +235,8 @@ def test_a_stream_is_refused_by_name(fleet: Fleet) -> None:
     with fleet.channel() as channel:
         channel.queue_declare(stream, durable=True, arguments={"x-queue-type": "stream"})
         channel.basic_publish("", stream, body("before"))
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "run"],
-        env=fleet.environment(JOB_QUEUE=stream),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    said = refused_start(fleet, JOB_QUEUE=stream)
+    (line,) = [line for line in said.splitlines() if not line.startswith("{")]
     assert "JOB_QUEUE" in line
     assert stream in line
     assert "classic or quorum" in line
@@ -290,17 +296,8 @@ def test_what_is_retried_and_parked_keeps_its_properties(fleet: Fleet, tmp_path:
 def test_two_workers_of_one_id_are_refused(fleet: Fleet) -> None:
     fleet.start("w1", HEARTBEAT_INTERVAL="1")
     fleet.ready("w1")
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "run"],
-        env=fleet.environment(WORKER_ID="w1"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert "WORKER_ID" in done.stderr
+    said = refused_start(fleet, WORKER_ID="w1")
+    assert "WORKER_ID" in said
     assert idle(fleet), "the first one's record stays"
 
 
@@ -310,17 +307,8 @@ def test_two_fleets_whose_queues_have_one_name_are_refused(fleet: Fleet) -> None
     assert fleet.ledger.register_queue(fleet.job_queue, "elsewhere") == "/"
     other = f"{fleet.job_queue}-b"
     fleet.ledger.register_queue(other, "elsewhere")
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "run"],
-        env=fleet.environment(WORKER_ID="w2", JOB_QUEUE=other, DECLARE_JOB_QUEUE="true"),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 2
-    assert "'elsewhere'" in done.stderr
+    said = refused_start(fleet, WORKER_ID="w2", JOB_QUEUE=other, DECLARE_JOB_QUEUE="true")
+    assert "'elsewhere'" in said
 
 
 def test_a_message_that_ends_two_workers_is_parked_by_the_third(fleet: Fleet) -> None:
