@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Info
+from prometheus_client import CollectorRegistry, Gauge, Info
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
-from scaler.policy.decision import Action, Decision
-from scaler.policy.observation import Fleet, Known, Obstacle
+from scaler.loop.containment import Containment, LoopPart
+from scaler.loop.target_metrics import TargetMetrics
+from scaler.loop.target_state import TargetState
 
-_POOL = ("running", "pending", "draining")
-_FLEET = ("replicas", "running", "starting", "draining", "dead", "unhealthy")
+
+class Shown(Protocol):
+    """The loop, as far as metrics show it."""
+
+    contained: Containment
+
+    def states(self) -> Sequence[TargetState]:
+        """All targets."""
 
 
 class ScalerMetrics:
-    """Gauges and counters of the control loop, in a registry of their own."""
+    """Of the control loop, in a registry of their own."""
 
     def __init__(self, version: str) -> None:
         self.registry = registry = CollectorRegistry()
@@ -25,125 +36,28 @@ class ScalerMetrics:
         Info("autoscaler_scaler_build", "Version of the scaler.", registry=registry).info(
             {"version": version}
         )
-
-        def gauge(name: str, text: str, labels: Sequence[str] = ("target",)) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
-
-        self._target = gauge("autoscaler_target_replicas", "Workers wanted, as decided.")
-        self._low = gauge("autoscaler_target_min_replicas", "The minimum in force.")
-        self._high = gauge("autoscaler_target_max_replicas", "The maximum in force.")
-        self._fleet = gauge(
-            "autoscaler_replicas",
-            f"Workers by the orchestrator: {', '.join(_FLEET)}; unhealthy ones are also running.",
-            ("target", "state"),
+        self._loop: Shown | None = None
+        registry.register(TargetMetrics(self._states))
+        registry.register(_PartMetrics(self._contained))
+        self.cycles = 0
+        """How many have ended."""
+        self._cycle_at = Gauge(
+            "autoscaler_last_cycle_timestamp_seconds",
+            "When the loop last ended a cycle.",
+            registry=registry,
         )
-        self._obstacle = gauge(
-            "autoscaler_fleet_obstacle",
-            f"1 while that keeps workers that were asked for from running: {', '.join(Obstacle)}.",
-            ("target", "kind"),
-        )
-        self._pool = gauge(
-            "autoscaler_pool_replicas",
-            "Workers in a pool: running (counted on), pending (without a place), draining.",
-            ("target", "pool", "state"),
-        )
-        self._proposal = gauge(
-            "autoscaler_proposal_replicas",
-            "Numbers on the way to the decision, such as raw and stabilised.",
-            ("target", "proposal"),
-        )
-        self._known = gauge(
-            "autoscaler_signal_known", "1 while the signal is known.", ("target", "signal")
-        )
-        self._age = gauge(
-            "autoscaler_signal_age_seconds", "Age of the signal's sample.", ("target", "signal")
-        )
-        self._at_max = gauge("autoscaler_at_max", "1 while the maximum binds.")
-        self._queue = gauge(
-            "autoscaler_target_info", "The queue that the target works on.", ("target", "queue")
-        )
-        self._reason = gauge(
-            "autoscaler_decision",
-            "1 for what the last decision did and which limit bound it.",
-            ("target", "action", "bound"),
-        )
-        self._pools: dict[str, set[str]] = {}
-        self._reasons: dict[str, tuple[str, str, str]] = {}
-        self._held = gauge("autoscaler_target_held", "1 while something keeps the target.")
-        self._cycle_at = gauge(
-            "autoscaler_last_cycle_timestamp_seconds", "When the loop last ended a cycle.", ()
-        )
-        self._reload = gauge(
+        self._reload = Gauge(
             "autoscaler_config_last_reload_successful",
             "1 while the newest configuration is in force, 0 while it is refused.",
-            (),
-        )
-        self._cycle_s = gauge("autoscaler_cycle_duration_seconds", "Time that a cycle took.", ())
-        self._decisions = Counter(
-            "autoscaler_decisions",
-            f"Decisions by what they do: {', '.join(Action)}.",
-            ("target", "action"),
             registry=registry,
         )
-        self._errors = Counter(
-            "autoscaler_scale_errors",
-            "Decisions that could not be applied.",
-            ("target",),
-            registry=registry,
-        )
-        self._drains = Counter(
-            "autoscaler_drain_requests",
-            "Drain requests by what became of them: granted, withdrawn.",
-            ("target", "result"),
-            registry=registry,
+        self._cycle_s = Gauge(
+            "autoscaler_cycle_duration_seconds", "Time that a cycle took.", registry=registry
         )
 
-    def decided(self, decision: Decision, queue: str) -> None:
-        """Show a decision about the target that works on `queue`."""
-        name, limits = decision.target_name, decision.bounds
-        self._queue.labels(name, queue).set(1)
-        reason = (name, decision.action, decision.bound)
-        if self._reasons.get(name, reason) != reason:
-            self._reason.remove(*self._reasons[name])
-        self._reasons[name] = reason
-        self._reason.labels(*reason).set(1)
-        self._target.labels(name).set(decision.replicas)
-        self._low.labels(name).set(limits.low)
-        self._high.labels(name).set(limits.high)
-        self._decisions.labels(name, decision.action).inc()
-        self._at_max.labels(name).set(decision.replicas >= limits.high)
-        self._held.labels(name).set(decision.action is Action.HOLD)
-        for proposal, number in decision.proposals:
-            self._proposal.labels(name, proposal).set(number)
-        for signal, value in decision.inputs:
-            self._known.labels(name, signal).set(isinstance(value, Known))
-            if isinstance(value, Known):
-                self._age.labels(name, signal).set(value.age_s)
-        fleet = decision.observation.fleet
-        if fleet is not None:
-            for state in _FLEET:
-                self._fleet.labels(name, state).set(getattr(fleet, state))
-            for kind in Obstacle:
-                self._obstacle.labels(name, kind.value).set(fleet.obstacle_kind is kind)
-            self._show_pools(name, fleet)
-
-    def _show_pools(self, name: str, fleet: Fleet) -> None:
-        present = {pool.name for pool in fleet.pools}
-        for gone in self._pools.get(name, set()) - present:
-            self._pool.remove_by_labels({"target": name, "pool": gone})
-        self._pools[name] = present
-        for pool in fleet.pools:
-            for state in _POOL:
-                self._pool.labels(name, pool.name, state).set(getattr(pool, state))
-
-    def failed(self, target: str) -> None:
-        """A decision could not be applied."""
-        self._errors.labels(target).inc()
-
-    def drains(self, target: str, *, asked: int = 0, taken_back: int = 0) -> None:
-        """Drain requests were granted or taken back."""
-        self._drains.labels(target, "granted").inc(asked)
-        self._drains.labels(target, "withdrawn").inc(taken_back)
+    def show(self, loop: Shown) -> None:
+        """Show what this loop holds from now on."""
+        self._loop = loop
 
     def reloaded(self, *, ok: bool) -> None:
         """A configuration was taken into force, or refused."""
@@ -151,5 +65,43 @@ class ScalerMetrics:
 
     def cycled(self, now: float, took_s: float) -> None:
         """The loop has ended a cycle at `now` (epoch seconds)."""
+        self.cycles += 1
         self._cycle_at.set(now)
         self._cycle_s.set(took_s)
+
+    def _states(self) -> Sequence[TargetState]:
+        return () if self._loop is None else self._loop.states()
+
+    def _contained(self) -> Containment:
+        return Containment() if self._loop is None else self._loop.contained
+
+
+class _PartMetrics(Collector):
+    """What fails beside the deciding."""
+
+    def __init__(self, contained: Callable[[], Containment]) -> None:
+        self._contained = contained
+
+    def describe(self) -> list[Metric]:
+        """Nothing is promised beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """By part, those that have never failed too."""
+        contained = self._contained()
+        parts = ", ".join(LoopPart)
+        failures = CounterMetricFamily(
+            "autoscaler_part_failures",
+            f"Failures that the loop went on after, by part: {parts}.",
+            labels=("part",),
+        )
+        failing = GaugeMetricFamily(
+            "autoscaler_part_failing",
+            "Of how many things a part of the loop fails now (targets, listeners).",
+            labels=("part",),
+        )
+        now = contained.failing()
+        for part, count in contained.failures().items():
+            failures.add_metric((part,), count)
+            failing.add_metric((part,), now[part])
+        yield from (failures, failing)

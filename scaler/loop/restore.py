@@ -1,89 +1,175 @@
-"""What a restarted scaler remembers: its own last memory, completed from Prometheus."""
+"""What a restarted scaler remembers: its own last memories, completed from Prometheus."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import ceil
+from typing import NamedTuple
 
-from common.logs import get
 from scaler.policy.forecast import HOUR_S, KEPT_HOURS, forecast
 from scaler.policy.memory import Memory, Survival, look_back
 from scaler.policy.observation import Known, Observation
 from scaler.policy.remember import rebuild
+from scaler.policy.staffing import LOOK_BACK_S, keep_idle_for, startup_of
 from scaler.policy.target import Target
-from scaler.prometheus.client import Prometheus, PrometheusError, quoted
-from scaler.prometheus.signals import Signals
+from scaler.prometheus.client import Prometheus, quoted
+from scaler.prometheus.past import Grid, Past
+from scaler.prometheus.signals import NAMED_QUEUES, matcher
 
-_log = get("restore")
-# Prometheus gives at most 11,000 points an answer.
+# So many moments are looked at again, of all targets together: it takes about a second.
+_MOMENTS = 25_000
+# So many decided numbers are read, of all targets together.
+_DECISIONS = 100_000
+# Prometheus gives at most 11,000 points a series.
 _MOST_POINTS = 10_000
+_MINUTE_S = 60.0
+_Numbers = Mapping[str, list[tuple[float, int]]]
+
+
+class Due(NamedTuple):
+    """A target whose past is to be read."""
+
+    target: Target
+    last: Memory | None
+    """What was kept of it; orders of people are in nothing else."""
+    seen: Observation
+    """What is seen of it now."""
 
 
 class Restore:
     """Rebuilds memories at the start of the scaler."""
 
     def __init__(self, prometheus: Prometheus, *, interval_s: float = 1.0) -> None:
-        """`interval_s` is the time between decisions, which lie that far apart in the past too."""
+        """`interval_s` is the time between decisions, which lie that far apart in the past too,
+        as long as there are few targets; of many fewer moments are looked at, and the last ones
+        closely. `prometheus` may take its time."""
         self._prometheus = prometheus
-        self._signals = Signals(prometheus)
-        self._interval_s = round(interval_s, 3)
+        self._past = Past(prometheus)
+        self.interval_s = round(interval_s, 3)
 
-    def __call__(self, target: Target, last: Memory | None, now: float) -> Memory:
-        """The memory that an unbroken run would have at `now` (epoch seconds).
+    def __call__(self, due: Sequence[Due], now: float) -> Mapping[str, Memory]:
+        """By target's name the memory that an unbroken run would have at `now` (epoch seconds).
 
-        `last` is what was kept of it; orders of people are in nothing else. Without Prometheus
-        it is `last` as it was, or an empty one: the first decisions then hold what runs.
+        Raises PrometheusError when the past is not known.
         """
-        memory = last or Memory()
-        try:
-            memory = self._rebuilt(target, last, now)
-            return self._with_hours(target, memory, now) if target.forecast else memory
-        except PrometheusError as error:
-            _log.warning("the past is not known", target=target.name, reason=str(error))
-            return memory
+        targets = [each.target for each in due]
+        coarse, fine = self._moments(due, now)
+        seen = self._past.seen(targets, coarse, fine)
+        decided, found = self._decided(due, now)
+        hours = self._hours([target for target in targets if target.forecast], now)
+        memories = {}
+        for target, last, _ in due:
+            name = target.name
+            samples, numbers = seen[name], decided.get(name, [])
+            if last is None:
+                samples = _from_first_known(samples)
+                # Before the first decision there was the fleet that it found.
+                numbers = [*found.get(name, [])[:1], *numbers]
+            memory = rebuild(
+                samples, target, last=last, decided=numbers, interval_s=self.interval_s
+            )
+            memories[name] = _with_hours(memory, hours.get(target.queue, {}), target, now)
+        return memories
 
-    def _rebuilt(self, target: Target, last: Memory | None, now: float) -> Memory:
-        since = None if last is None else last.at
-        times = self._times(look_back(target, Survival.SEEN), since, now)
-        seen = self._signals.observe_past(target, times, self._interval_s)
-        if last is None:
-            seen = _from_first_known(seen)
-        times = self._times(look_back(target, Survival.DECIDED), since, now)
-        return rebuild(seen, target, last=last, decided=self._decided(target, times))
+    def _moments(self, due: Sequence[Due], now: float) -> tuple[Grid, Grid | None]:
+        """The moments of the past to look at: all, or some and the last ones closely."""
+        length_s = max(_needed_s(each, now) for each in due)
+        step_s = self._step(length_s * len(due), _MOMENTS)
+        near_s = max(_near_s(each) for each in due)
+        near_step_s = self._step(near_s * len(due), _MOMENTS)
+        if near_step_s >= step_s or near_s >= length_s:
+            return self._grid(now, length_s, step_s), None
+        fine = self._grid(now, near_s, near_step_s)
+        return self._grid(fine.first, length_s - near_s, step_s), fine
 
-    def _times(self, length_s: float, since: float | None, now: float) -> list[float]:
-        """When it was decided in the time before `now`, after `since`, oldest first."""
-        if since is not None:
-            length_s = min(length_s, now - since)
-        count = min(int(length_s / self._interval_s), _MOST_POINTS)
-        return [round(now - back * self._interval_s, 3) for back in range(count, 0, -1)]
+    def _step(self, span_s: float, most: int) -> float:
+        """Seconds, a multiple of the interval, at which so long a span has `most` moments."""
+        return max(1, ceil(span_s / most / self.interval_s)) * self.interval_s
 
-    def _decided(self, target: Target, times: list[float]) -> list[tuple[float, int]]:
-        """What was decided when; before it the fleet that the first decision found."""
-        where = f"target={quoted(target.name)}"
-        decided = self._numbers(f"max(autoscaler_target_replicas{{{where}}})", times)
-        found = self._numbers(f'max(autoscaler_replicas{{{where},state="running"}})', times)
-        return [*found[:1], *decided]
+    def _grid(self, end: float, length_s: float, step_s: float) -> Grid:
+        """The moments before `end`, the last one a step before it."""
+        count = min(max(1, int(length_s / step_s)), _MOST_POINTS)
+        return Grid(round(end - count * step_s, 3), round(end - step_s, 3), step_s)
 
-    def _numbers(self, query: str, times: list[float]) -> list[tuple[float, int]]:
-        if not times:
-            return []
-        series = self._prometheus.matrix(query, times[0], times[-1], self._interval_s)
-        return [(at, int(number)) for _, points in series for at, number in points]
+    def _decided(self, due: Sequence[Due], now: float) -> tuple[_Numbers, _Numbers]:
+        """By target what was decided when, and the fleets that were there."""
+        where = _named_targets(each.target for each in due)
+        length_s = max(_since_s(each, look_back(each.target, Survival.DECIDED), now) for each in due)
+        grid = self._grid(now, length_s, self._step(length_s * len(due), _DECISIONS))
+        query = f"max by (target) (autoscaler_target_replicas{{{where}}})"
+        decided = self._numbers(query, grid)
+        paced = [each.target for each in due if _is_paced(each.target)]
+        if paced and grid.step_s > self.interval_s:
+            near = self._grid(now, _MINUTE_S, self._step(_MINUTE_S * len(due), _DECISIONS))
+            for name, numbers in self._numbers(query, near).items():
+                far = [each for each in decided.get(name, []) if each[0] < numbers[0][0]]
+                decided[name] = far + numbers
+        state = ",".join(filter(None, (where, 'state="running"')))
+        found = self._numbers(f"max by (target) (autoscaler_replicas{{{state}}})", grid)
+        return decided, found
 
-    def _with_hours(self, target: Target, memory: Memory, now: float) -> Memory:
-        """`memory` with the hours that the forecast looks at."""
+    def _numbers(self, query: str, grid: Grid) -> dict[str, list[tuple[float, int]]]:
+        series = self._prometheus.matrix(query, *grid)
+        return {
+            labels.get("target", ""): [(at, int(number)) for at, number in points]
+            for labels, points in series
+            if points
+        }
+
+    def _hours(self, targets: Sequence[Target], now: float) -> Mapping[str, Mapping[int, float]]:
+        """By queue the mean demand of the finished hours, by their index."""
+        if not targets:
+            return {}
+        demand = f"queue:jobs_demand:sum{{{matcher(targets)}}}"
+        query = f"max by (queue) (avg_over_time({demand}[1h]))"
         present = int(now // HOUR_S)
-        hours = memory.hours.refilled(self._hours(target, present), present)
-        return replace(memory, hours=hours, outlook=forecast(hours, present))
-
-    def _hours(self, target: Target, present: int) -> Mapping[int, float]:
-        """Mean demand of the finished hours, by their index."""
-        query = f"max(avg_over_time(queue:jobs_demand:sum{{queue={quoted(target.queue)}}}[1h]))"
         # Just before the next hour begins, whose first sample is not of this one.
         first, last = ((hour + 1) * HOUR_S - 0.001 for hour in (present - KEPT_HOURS, present - 1))
-        found = self._prometheus.matrix(query, first, last, HOUR_S)
-        return {int(at // HOUR_S): mean for _, points in found for at, mean in points}
+        return {
+            labels.get("queue", ""): {int(at // HOUR_S): mean for at, mean in points}
+            for labels, points in self._prometheus.matrix(query, first, last, HOUR_S)
+        }
+
+
+def _needed_s(due: Due, now: float) -> float:
+    """Seconds of the past that what is remembered of signals depends on."""
+    back = look_back(due.target, Survival.SEEN)
+    return _since_s(due, min(back, max(2 * LOOK_BACK_S, due.target.fallback_after, _near_s(due))), now)
+
+
+def _near_s(due: Due) -> float:
+    """Seconds for which an idle worker is kept now, and so demand must be known closely."""
+    return keep_idle_for(startup_of(due.seen, due.target) + 2.0) + 2.0
+
+
+def _since_s(due: Due, length_s: float, now: float) -> float:
+    at = None if due.last is None else due.last.at
+    return length_s if at is None else max(0.0, min(length_s, now - at))
+
+
+def _is_paced(target: Target) -> bool:
+    """Whether it matters when exactly the last changes were."""
+    return any((target.max_added_per_minute, target.max_removed_per_minute, target.gates.cooldown_s))
+
+
+def _named_targets(targets: Iterable[Target]) -> str:
+    names = sorted(target.name for target in targets)
+    if len(names) > NAMED_QUEUES:
+        return ""
+    return f"target=~{quoted('|'.join(map(re.escape, names)))}"
+
+
+def _with_hours(
+    memory: Memory, recorded: Mapping[int, float], target: Target, now: float
+) -> Memory:
+    """`memory` with the hours that the forecast looks at."""
+    if not target.forecast:
+        return memory
+    present = int(now // HOUR_S)
+    hours = memory.hours.refilled(recorded, present)
+    return replace(memory, hours=hours, outlook=forecast(hours, present))
 
 
 def _from_first_known(seen: list[tuple[float, Observation]]) -> list[tuple[float, Observation]]:
