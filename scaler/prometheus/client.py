@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import math
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from common.urls import without_credentials
+from scaler.prometheus.query_answers import (
+    LabelledPoints,
+    PrometheusError,
+    Sample,
+    matrix_of,
+    vector_of,
+)
 
-
-class PrometheusError(Exception):
-    """No answer that can be used; the sentence is fit for a reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One element of an instant vector."""
-
-    labels: Mapping[str, str]
-    value: float
+__all__ = ["LabelledPoints", "Prometheus", "PrometheusError", "Sample", "quoted"]
 
 
 def quoted(text: str) -> str:
@@ -31,78 +27,60 @@ def quoted(text: str) -> str:
 
 
 class Prometheus:
-    """One Prometheus server. Not for use from several threads."""
+    """One Prometheus server. May be asked by several threads at once."""
 
     def __init__(self, url: str, *, timeout_s: float = 2.0) -> None:
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._session = requests.Session()
+        self._sessions = threading.local()
 
-    def vector(self, query: str) -> list[Sample]:
+    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:
         """The instant vector (or scalar) of `query` now; values may be NaN or infinite.
 
-        Raises PrometheusError when it does not answer in time, refuses, warns that the answer
-        is partial, or answers with anything else.
+        Raises PrometheusError when it does not answer within `timeout_s` (default: the client's),
+        refuses, warns that the answer is partial, or answers with anything else.
         """
-        data = self._get("query", {"query": query})
-        kind: Any = data.get("resultType")
-        result: Any = data.get("result")
-        try:
-            if kind == "scalar":
-                return [Sample({}, float(result[1]))]
-            if kind == "vector":
-                return [Sample(item["metric"], float(item["value"][1])) for item in result]
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise PrometheusError(f"Prometheus answered something unreadable: {error}") from error
-        raise PrometheusError(f"Prometheus answered a {kind}, a vector is needed")
+        return vector_of(*self._ask("query", {"query": query}, timeout_s))
 
     def matrix(
-        self, query: str, start: float, end: float, step_s: float
-    ) -> list[tuple[Mapping[str, str], list[tuple[float, float]]]]:
-        """(labels, [(epoch seconds, value)]) of each series over the range; NaN left out."""
+        self,
+        query: str,
+        start: float,
+        end: float,
+        step_s: float,
+        timeout_s: float | None = None,
+    ) -> list[LabelledPoints]:
+        """(labels, [(epoch seconds, value)]) of each series over the range; NaN left out. Raises
+        PrometheusError as `vector` does."""
         arguments = {"query": query, "start": start, "end": end, "step": step_s}
-        data = self._get("query_range", arguments)
-        try:
-            return [
-                (
-                    item["metric"],
-                    [
-                        (float(at), float(value))
-                        for at, value in item["values"]
-                        if math.isfinite(float(value))
-                    ],
-                )
-                for item in data["result"]
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise PrometheusError(f"Prometheus answered something unreadable: {error}") from error
+        return matrix_of(*self._ask("query_range", arguments, timeout_s))
 
     def close(self) -> None:
         """Give the connections back."""
-        self._session.close()
+        self._sessions = threading.local()
 
-    def _get(self, endpoint: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        where = without_credentials(self.url)
+    def _ask(
+        self, endpoint: str, arguments: Mapping[str, Any], timeout_s: float | None
+    ) -> tuple[bytes, int]:
+        """Body and HTTP status of an answer."""
+        where, limit_s = without_credentials(self.url), timeout_s or self._timeout_s
         try:
-            response = self._session.post(
+            answer = self._session().post(
                 f"{self.url}/api/v1/{endpoint}",
-                data={**arguments, "timeout": self._timeout_s},
-                timeout=self._timeout_s,
+                data={**arguments, "timeout": limit_s},
+                timeout=limit_s,
             )
-            content = response.json()
         except requests.Timeout as error:
-            limit = f"{self._timeout_s:g} s"
+            limit = f"{limit_s:g} s"
             raise PrometheusError(f"Prometheus at {where} did not answer in {limit}") from error
         except requests.ConnectionError as error:
             raise PrometheusError(f"Prometheus at {where} is not reachable") from error
         except (requests.RequestException, ValueError) as error:
             raise PrometheusError(f"Prometheus at {where} gave no usable answer") from error
-        if not isinstance(content, dict) or content.get("status") != "success":
-            said = content.get("error", "no reason") if isinstance(content, dict) else "no JSON"
-            raise PrometheusError(f"Prometheus refused the query: {str(said)[:200]}")
-        if content.get("warnings"):
-            raise PrometheusError(f"Prometheus' answer is partial: {content['warnings'][0]:.200}")
-        data = content.get("data")
-        if not isinstance(data, dict):
-            raise PrometheusError(f"Prometheus at {where} gave no usable answer")
-        return data
+        return answer.content, answer.status_code
+
+    def _session(self) -> requests.Session:
+        if not hasattr(self._sessions, "session"):
+            self._sessions.session = requests.Session()
+        session: requests.Session = self._sessions.session
+        return session

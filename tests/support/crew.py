@@ -115,7 +115,7 @@ class KnownPrometheus(Prometheus):
         super().__init__("http://prometheus:9090")
         self._crew = crew
 
-    def vector(self, query: str) -> list[Sample]:
+    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:
         if self._crew.blind:
             raise PrometheusError("Prometheus at http://prometheus:9090 is not reachable")
         if query.startswith("ALERTS"):
@@ -134,7 +134,12 @@ class KnownPrometheus(Prometheus):
         return samples
 
     def matrix(
-        self, query: str, start: float, end: float, step_s: float
+        self,
+        query: str,
+        start: float,
+        end: float,
+        step_s: float,
+        timeout_s: float | None = None,
     ) -> list[tuple[Mapping[str, str], list[tuple[float, float]]]]:
         if self._crew.blind:
             raise PrometheusError("Prometheus at http://prometheus:9090 is not reachable")

@@ -31,7 +31,7 @@ class Canned(Prometheus):
         super().__init__("http://127.0.0.1:9")
         self._answer = answer
 
-    def vector(self, query: str) -> list[Sample]:
+    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:
         return self._answer(query)
 
 

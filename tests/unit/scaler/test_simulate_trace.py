@@ -99,7 +99,7 @@ class Recorded:
         times = np.arange(start, end + 1, step_s).tolist()
         return [({}, [(at, 2.05) for at in times])]
 
-    def vector(self, query: str) -> list[Sample]:
+    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:
         self.asked.append(query)
         counts = {"30": 0.0, "60": 100.0, "120": 100.0, "+Inf": 100.0}
         return [Sample({"le": bound}, count) for bound, count in counts.items()]
