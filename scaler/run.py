@@ -23,6 +23,7 @@ from scaler.external.decisions import ControllerDecisions
 from scaler.external.grpc_server import ExternalScalerServer
 from scaler.external.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.external.settings import ExternalScalerSettings
+from scaler.loop.containment import LoopPart
 from scaler.loop.controller import Controller
 from scaler.loop.discovery import Discovery
 from scaler.loop.history import History
@@ -36,7 +37,7 @@ from scaler.orchestrators.base import Orchestrator
 from scaler.orchestrators.pooled import Pooled
 from scaler.policy.observation import Worker
 from scaler.prometheus.client import Prometheus
-from scaler.prometheus.signals import Signals
+from scaler.prometheus.look import Signals
 from scaler.web.access import Access
 from scaler.web.app import create_app
 from scaler.web.page_data import PageData
@@ -48,6 +49,8 @@ _log = get("scaler")
 _HTTP_PORT = 8080
 # A loop that has not come round for so many intervals is stuck, not slow.
 _STALLED_INTERVALS = 15
+# An hour of a thousand targets' past takes longer than a look.
+_PAST_TIMEOUT_S = 5.0
 
 
 class RunSettings(Settings):
@@ -126,6 +129,8 @@ def _controller(
     backends, discovery = found
     prometheus = Prometheus(config.program.prometheus_url)
     stack.callback(prometheus.close)
+    past = Prometheus(config.program.prometheus_url, timeout_s=_PAST_TIMEOUT_S)
+    stack.callback(past.close)
     ledger = Ledger.connect(settings.redis_url.get_secret_value())
     stack.callback(ledger.close)
     leader = Leader(ledger)
@@ -152,14 +157,15 @@ def _controller(
         discover=discovery,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
-        recall=Restore(prometheus, interval_s=config.scaling.metrics_collection_interval),
+        recall=Restore(past, interval_s=config.scaling.metrics_collection_interval),
     )
     controller.subscribe(
         Housekeeping(
             ledger,
             leads=leader.leads,
             targets=lambda: [target.name for target in controller.targets],
-        )
+        ),
+        "housekeeping",
     )
     return controller
 
@@ -177,7 +183,7 @@ def _reloader(
     )
     signal.signal(signal.SIGHUP, lambda *_: reloader.ask())
     # After a cycle, on the loop's thread: nothing is being decided then.
-    controller.subscribe(reloader.check)
+    controller.subscribe(reloader.check, "reload")
     return reloader
 
 

@@ -1,4 +1,4 @@
-"""The metrics of every target, as they are when they are asked for: of what is gone nothing stays."""
+"""The metrics of every target, made when they are asked for: of what is gone nothing stays."""
 
 from __future__ import annotations
 

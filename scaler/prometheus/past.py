@@ -1,4 +1,4 @@
-"""What would have been seen of targets at moments of the past: the queries of a look, over ranges."""
+"""What would have been seen of targets in the past: the queries of a look, over ranges."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,16 +13,20 @@ from exporter.members import STATES
 from scaler.policy.observation import Known, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
+from scaler.prometheus.crew_query import states_query, stuck_query
+from scaler.prometheus.look import Seen, Signals
 from scaler.prometheus.signals import (
-    Signals,
-    _combined,
+    ALL,
+    NAMED_QUEUES,
+    matcher,
     one_number,
     questions,
-    stuck_query,
-    workers_query,
+    signals_query,
 )
 
 TARGET = Target(queue='odd "queue"\\')
+QUEUE = TARGET.queue
+OF_VHOST = ("waiting", "waiting:age")
 
 
 class Canned(Prometheus):
@@ -30,22 +35,37 @@ class Canned(Prometheus):
     def __init__(self, answer: Callable[[str], list[Sample]]) -> None:
         super().__init__("http://127.0.0.1:9")
         self._answer = answer
+        self.asked: list[str] = []
 
     def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:
+        self.asked.append(query)
         return self._answer(query)
 
 
-def named(**values: float) -> list[Sample]:
-    return [Sample({"signal": name.replace("__", ":")}, value) for name, value in values.items()]
+def named(queue: str = QUEUE, vhost: str = "/", **values: float) -> list[Sample]:
+    """Elements of an answer about a queue."""
+    samples = []
+    for name, value in values.items():
+        signal = name.replace("__", ":")
+        labels = {"signal": signal, "queue": queue}
+        if signal in OF_VHOST:
+            labels["vhost"] = vhost
+        samples.append(Sample(labels, value))
+    return samples
+
+
+def look(answer: Callable[[str], list[Sample]], target: Target = TARGET) -> Seen:
+    return Signals(Canned(answer)).look([target])[target.name]
 
 
 def observe(samples: list[Sample]) -> Signal:
-    return Signals(Canned(lambda _: samples)).look(TARGET).observation.waiting
+    return look(lambda _: samples).observation.waiting
 
 
 def told(labels: dict[str, str], since: float) -> list[Sample]:
     """One exporter's two samples of a worker."""
-    known = {name: value for name, value in labels.items() if name in ("worker", "instance")}
+    labels = {"queue": QUEUE, **labels}
+    known = {name: value for name, value in labels.items() if name != "state"}
     return [
         Sample({**labels, "signal": "worker"}, 1.0),
         Sample({**known, "signal": "worker:since"}, since),
@@ -53,16 +73,113 @@ def told(labels: dict[str, str], since: float) -> list[Sample]:
 
 
 def looked(answer: list[Sample]) -> Sequence[Worker]:
-    return Signals(Canned(lambda _: answer)).look(TARGET).workers or ()
+    return look(lambda _: answer).workers or ()
 
 
-def test_every_query_is_sound_promql() -> None:
-    asked = questions(TARGET)
-    for question in asked:
-        parse(question.query)
-    parse(_combined(asked))
-    parse(stuck_query(TARGET))
-    parse(workers_query(TARGET))
+def many(count: int) -> list[Target]:
+    return [Target(name=f"t{n}", service=f"s{n}", queue=f"q.{n}+(x)") for n in range(count)]
+
+
+@pytest.mark.parametrize("targets", [[TARGET], many(3), many(NAMED_QUEUES + 1)])
+def test_every_query_is_sound_promql(targets: list[Target]) -> None:
+    for query in questions(TARGET).values():
+        parse(query)
+    queues = matcher(targets)
+    parse(signals_query(ALL, queues))
+    parse(states_query(queues))
+    parse(stuck_query(queues))
+
+
+def test_a_thousand_targets_take_as_many_queries_as_a_hundred_and_one() -> None:
+    asked = []
+    for count in (1, NAMED_QUEUES, NAMED_QUEUES + 1, 1000):
+        prometheus = Canned(lambda _: [])
+        Signals(prometheus).look(many(count))
+        asked.append(len(prometheus.asked))
+    assert asked == [1, 1, 4, 4]
+
+
+def test_what_is_lacking_for_one_target_is_unknown_for_that_one_alone() -> None:
+    targets = many(NAMED_QUEUES + 3)
+    lacking, late, other = targets[0], targets[1], targets[2]
+
+    def answer(query: str) -> list[Sample]:
+        if "rabbitmq_queue_messages_ready" not in query:
+            return []
+        late_ones = named(late.queue, waiting=1, waiting__age=300)
+        elsewhere = named(other.queue, vhost="elsewhere", waiting=9, waiting__age=0)
+        samples = [each for t in targets[3:] for each in named(t.queue, waiting=4, waiting__age=1)]
+        return [*late_ones, *elsewhere, *samples]
+
+    seen = Signals(Canned(answer)).look(targets)
+    for each, reason in ((lacking, "no sample"), (late, "300 s old"), (other, "no sample")):
+        waiting = seen[each.name].observation.waiting
+        assert isinstance(waiting, Unknown)
+        assert reason in waiting.reason
+    assert all(
+        isinstance(seen[each.name].observation.waiting, Known) for each in targets[3:]
+    )
+
+
+def test_a_part_that_fails_leaves_the_others_known() -> None:
+    targets = many(NAMED_QUEUES + 1)
+
+    def answer(query: str) -> list[Sample]:
+        if "mean1h" in query:
+            raise PrometheusError("too heavy")
+        if "autoscaler_worker_state_since" in query:
+            labels = {"queue": targets[0].queue, "worker": "w", "state": "idle"}
+            return told(labels, 5.0)
+        if "offset" in query:
+            raise PrometheusError("not this one either")
+        return named(targets[0].queue, waiting=2, waiting__age=1)
+
+    seen = Signals(Canned(answer)).look(targets)[targets[0].name]
+    assert isinstance(seen.observation.waiting, Known)
+    assert seen.observation.startup == Unknown("too heavy", questions(targets[0])["startup"])
+    assert [worker.id for worker in seen.workers or ()] == ["w"]
+
+
+def test_own_queries_hold_up_nobody_and_are_not_asked_twice_at_once() -> None:
+    release, began = threading.Event(), []
+    targets = [
+        Target(name=name, service=name, queue=name, policy="raw", query=f"load_of_{name}")  # type: ignore[arg-type]
+        for name in ("slow", "quick")
+    ]
+
+    def answer(query: str) -> list[Sample]:
+        if query == "load_of_slow":
+            began.append(query)
+            release.wait(30)
+        return [Sample({}, 3.0)] if query.startswith("load_of") else []
+
+    signals = Signals(Canned(answer), patience_s=0.2)
+    for _ in range(3):
+        seen = signals.look(targets)
+        (slow,), (quick,) = (seen[target.name].observation.extra for target in targets)
+        assert isinstance(slow[1], Unknown)
+        assert "in time" in slow[1].reason
+        assert quick[1] == Known(3.0, 0.0, "load_of_quick")
+    release.set()
+    assert began == ["load_of_slow"]
+
+
+def test_a_prometheus_whose_clock_was_set_back_shows_the_past_once_more() -> None:
+    now = [5000.0]
+    signals = Signals(
+        Canned(lambda _: [each._replace(at=now[0]) for each in named(waiting=3, waiting__age=1)])
+    )
+
+    def waiting() -> Signal:
+        return signals.look([TARGET])[TARGET.name].observation.waiting
+
+    assert isinstance(waiting(), Known)
+    now[0] -= 120
+    back = waiting()
+    assert isinstance(back, Unknown)
+    assert "set back by 120 s" in back.reason
+    now[0] += 115
+    assert isinstance(waiting(), Known)
 
 
 def test_a_fresh_number_is_known_with_its_age_and_query() -> None:
@@ -80,7 +197,6 @@ def test_a_fresh_number_is_known_with_its_age_and_query() -> None:
         (named(waiting=math.inf, waiting__age=1), "inf"),
         (named(waiting=3, waiting__age=500), "500 s old"),
         (named(waiting=3), "inf s old"),
-        (named(waiting=3, waiting__age=1) + named(waiting=4), "2 series"),
     ],
 )
 def test_anything_else_is_unknown_with_the_reason(samples: list[Sample], reason: str) -> None:
@@ -93,8 +209,7 @@ def test_a_prometheus_that_is_away_makes_all_unknown_and_forgets_no_worker() -> 
     def refuse(_: str) -> list[Sample]:
         raise PrometheusError("Prometheus at http://p is not reachable")
 
-    signals = Signals(Canned(refuse))
-    observation, workers = signals.look(TARGET)
+    observation, workers = look(refuse)
     assert isinstance(observation.waiting, Unknown)
     assert "not reachable" in observation.waiting.reason
     assert workers is None
@@ -134,7 +249,7 @@ def test_a_state_that_is_not_known_is_never_idle(state: str) -> None:
 def test_an_operators_own_query_is_asked_as_it_is() -> None:
     target = Target(policy="raw", query="sum(my_load)")  # type: ignore[arg-type]
     answers = {"sum(my_load)": [Sample({}, 12.0)]}
-    observation = Signals(Canned(lambda query: answers.get(query, []))).look(target).observation
+    observation = look(lambda query: answers.get(query, []), target).observation
     assert dict(observation.extra)["query"] == Known(12.0, 0.0, "sum(my_load)")
 
 
@@ -148,7 +263,8 @@ def test_only_an_unhealthy_worker_is_stuck_and_only_if_prometheus_says_so() -> N
         states = {"a": "unhealthy", "b": "unhealthy", "c": "idle"}
         pairs = [told({"worker": w, "state": state}, 1.0) for w, state in states.items()]
         answer = [sample for pair in pairs for sample in pair]
-        answer += [Sample({"worker": name, "signal": "worker:stuck"}, 1.0) for name in stuck]
+        stuck_ones = ({"queue": QUEUE, "worker": n, "signal": "worker:stuck"} for n in stuck)
+        answer += [Sample(labels, 1.0) for labels in stuck_ones]
         return {worker.id: worker.stuck for worker in looked(answer)}
 
     assert workers("a", "c", "gone") == {"a": True, "b": False, "c": False}
