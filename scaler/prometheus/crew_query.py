@@ -11,19 +11,28 @@ from scaler.prometheus.signals import named
 
 _UNHEALTHY = WorkerCondition.UNHEALTHY
 _STATE, _SINCE, _STUCK = "worker", "worker:since", "worker:stuck"
+_STATES, _BEGINNINGS = "autoscaler_worker_state", "autoscaler_worker_state_since_seconds"
+_KINDS = {_STATES: _STATE, _BEGINNINGS: _SINCE}
 # Unhealthy for so long, so that a moment after an outage of the ledger replaces nobody; and a job
 # makes progress that has begun or moved within so long.
 _UNHEALTHY_FOR = "30s"
 _PROGRESS_WITHIN = "1m"
-# Aggregated, since two series that say the same would otherwise make the whole answer an error.
-_SHOWN = "by (queue, worker, instance, state, node, task, slot)"
 
 
-def states_query(queues: str) -> str:
-    """PromQL of the workers' states and of when those began; `queues` as `signals.matcher`."""
-    state = f"max {_SHOWN} (autoscaler_worker_state{{{queues}}})"
-    since = f"max by (queue, worker, instance) (autoscaler_worker_state_since_seconds{{{queues}}})"
-    return f"{named(state, _STATE)} or {named(since, _SINCE)}"
+def crew_queries(queues: str) -> tuple[str, str]:
+    """PromQL of the workers' states, and of when those began; `queues` as `signals.matcher`."""
+    return f"{_STATES}{{{queues}}}", f"{_BEGINNINGS}{{{queues}}}"
+
+
+def crew_query(queues: str) -> str:
+    """PromQL of both and of who is stuck, in one answer.
+
+    Aggregated, since two series that say the same would otherwise make the whole of it an error.
+    """
+    states, beginnings = crew_queries(queues)
+    state = f"max by (queue, worker, instance, state, node, task, slot) ({states})"
+    since = f"max by (queue, worker, instance) ({beginnings})"
+    return f"{named(state, _STATE)} or {named(since, _SINCE)} or {stuck_query(queues)}"
 
 
 def stuck_query(queues: str) -> str:
@@ -31,11 +40,16 @@ def stuck_query(queues: str) -> str:
     unhealthy = ",".join(filter(None, (queues, f'state="{_UNHEALTHY}"')))
     progress = f"autoscaler_worker_job_progress_ratio{{{queues}}}"
     stuck = (
-        f"max by (queue, worker) (autoscaler_worker_state{{{unhealthy}}} offset {_UNHEALTHY_FOR}"
+        f"max by (queue, worker) ({_STATES}{{{unhealthy}}} offset {_UNHEALTHY_FOR}"
         f" unless on (queue, worker) (changes({progress}[{_PROGRESS_WITHIN}]) > 0"
         f" or {progress} unless {progress} offset {_PROGRESS_WITHIN}))"
     )
     return named(stuck, _STUCK)
+
+
+def any_unhealthy(samples: Iterable[Sample]) -> bool:
+    """Whether the states in an answer make it worth asking who is stuck."""
+    return any(sample.labels.get("state") == _UNHEALTHY for sample in samples)
 
 
 def workers_of(samples: Iterable[Sample]) -> Mapping[str, tuple[Worker, ...]]:
@@ -47,7 +61,7 @@ def workers_of(samples: Iterable[Sample]) -> Mapping[str, tuple[Worker, ...]]:
     for sample in samples:
         labels = sample.labels
         get = labels.get
-        kind = get("signal", "")
+        kind = get("signal") or _KINDS.get(get("__name__", ""))
         key = get("queue", ""), get("worker", ""), get("instance", "")
         if kind == _STATE:
             states[key] = labels

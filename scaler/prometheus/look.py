@@ -13,19 +13,26 @@ from common.background import Background
 from scaler.policy.observation import Observation, Signal, Unknown, Worker
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
-from scaler.prometheus.crew_query import states_query, stuck_query, workers_of
+from scaler.prometheus.crew_query import (
+    any_unhealthy,
+    crew_queries,
+    crew_query,
+    stuck_query,
+    workers_of,
+)
 from scaler.prometheus.signals import (
+    AGE,
     ALL,
-    FRESH,
-    SLOW,
     Answers,
     Key,
     Series,
+    age_query,
     by_key,
     matcher,
     observation,
     one_number,
     signals_query,
+    value_query,
 )
 
 Answer = TypeVar("Answer")
@@ -48,14 +55,12 @@ class _Part(NamedTuple):
     """What one query of a look asks for."""
 
     query: str
-    asked: tuple[Series, ...]
+    asked: tuple[Series, ...] = ()
+    """Whose signals are unknown without an answer."""
     workers: bool = False
-    """Whether the workers' states are asked for: without the answer they are unknown."""
-
-    @property
-    def signals_alone(self) -> bool:
-        """Whether nothing is asked of workers."""
-        return bool(self.asked) and not self.workers
+    """Whether the workers' states are, too."""
+    name: str = ""
+    """Of the one signal (or its age) that it gives; "" where the elements tell."""
 
 
 class Signals:
@@ -100,9 +105,13 @@ class Signals:
                 told = None if part.workers else told
                 continue
             if part.asked:
-                values.update(by_key(answer))
-            if told is not None and not part.signals_alone:
+                values.update(by_key(answer, part.name))
+            if told is not None and part.workers:
                 told += answer
+        if len(parts) > 1 and told is not None and any_unhealthy(told):
+            stuck = self._dated(self._attempt(stuck_query("")))
+            # Without an answer nobody is taken to be stuck.
+            told += [] if isinstance(stuck, str) else stuck
         return Answers(values, failures), None if told is None else workers_of(told)
 
     def _answers(self, parts: Sequence[_Part], until: float) -> list[list[Sample] | str]:
@@ -172,19 +181,16 @@ class _OwnQueries:
 
 
 def _parts(queues: str) -> list[_Part]:
-    """One query where it is cheap; of many queues several, which Prometheus answers side by
-    side."""
-    states, stuck = states_query(queues), stuck_query(queues)
+    """One query where it is cheap. Of many queues several: Prometheus answers them side by side,
+    and what is not renamed and joined there costs it a third."""
     if queues:
-        query = f"{signals_query(ALL, queues)} or {states} or {stuck}"
+        query = f"{signals_query(ALL, queues)} or {crew_query(queues)}"
         return [_Part(query, ALL, workers=True)]
-    return [
-        _Part(signals_query(FRESH, queues), FRESH),
-        _Part(signals_query(SLOW, queues), SLOW),
-        _Part(states, (), workers=True),
-        # Without this answer nobody is taken to be stuck.
-        _Part(stuck, ()),
-    ]
+    parts = [_Part(query, workers=True) for query in crew_queries(queues)]
+    for each in ALL:
+        parts.append(_Part(value_query(each, queues), (each,), name=each.signal))
+        parts.append(_Part(age_query(each, queues), (each,), name=each.signal + AGE))
+    return parts
 
 
 def _seen(

@@ -23,7 +23,8 @@ SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
 NAMED_QUEUES = 100
 """Up to so many queues a query names them; of more it takes all that there are."""
-_AGE = ":age"
+AGE = ":age"
+"""After the name of a signal: its age."""
 
 
 Key = tuple[str, str, str]
@@ -45,7 +46,7 @@ class Series(NamedTuple):
     def keys(self, target: Target) -> tuple[Key, Key]:
         """Under which its value and its age are, for `target`."""
         vhost = target.vhost if self.by_vhost else ""
-        return (self.signal, target.queue, vhost), (self.signal + _AGE, target.queue, vhost)
+        return (self.signal, target.queue, vhost), (self.signal + AGE, target.queue, vhost)
 
     def selector(self, queues: str, *, dating: bool = False) -> str:
         """The series of the queues that the matcher `queues` names ("" for all)."""
@@ -98,18 +99,31 @@ def matcher(targets: Iterable[Target]) -> str:
     return f"queue=~{quoted('|'.join(map(re.escape, queues)))}"
 
 
+def value_query(asked: Series, queues: str) -> str:
+    """PromQL of the values of `asked`, one element for each queue."""
+    return f"max {_by(asked)} ({asked.selector(queues)})"
+
+
+def age_query(asked: Series, queues: str) -> str:
+    """PromQL of the seconds since the samples that those were taken from."""
+    dated = asked.selector(queues, dating=True)
+    return f"time() - max {_by(asked)} (timestamp({dated}))"
+
+
+def _by(asked: Series) -> str:
+    return "by (queue, vhost)" if asked.by_vhost else "by (queue)"
+
+
 def signals_query(asked: Iterable[Series], queues: str) -> str:
-    """PromQL of the values and the ages of `asked`, one element for each queue.
+    """PromQL of the values and the ages of `asked`, in one answer.
 
     Nothing in it can fail for one queue and so for all: each part is an aggregation, whose
     elements differ.
     """
     parts = []
     for each in asked:
-        by = "by (queue, vhost)" if each.by_vhost else "by (queue)"
-        dated = each.selector(queues, dating=True)
-        parts.append(named(f"max {by} ({each.selector(queues)})", each.signal))
-        parts.append(named(f"time() - max {by} (timestamp({dated}))", each.signal + _AGE))
+        parts.append(named(value_query(each, queues), each.signal))
+        parts.append(named(age_query(each, queues), each.signal + AGE))
     return " or ".join(parts)
 
 
@@ -118,12 +132,12 @@ def named(query: str, name: str) -> str:
     return f'label_replace({query}, "signal", "{name}", "", "")'
 
 
-def by_key(samples: Iterable[Sample]) -> dict[Key, float]:
-    """The elements of an answer to `signals_query`."""
+def by_key(samples: Iterable[Sample], signal: str = "") -> dict[Key, float]:
+    """The elements of an answer to `signals_query`, or to a query of `signal` alone."""
     found = {}
     for sample in samples:
         label = sample.labels.get
-        found[label("signal", ""), label("queue", ""), label("vhost", "")] = sample.value
+        found[signal or label("signal", ""), label("queue", ""), label("vhost", "")] = sample.value
     return found
 
 

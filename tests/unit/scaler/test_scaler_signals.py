@@ -13,7 +13,7 @@ from exporter.members import STATES
 from scaler.policy.observation import Known, Signal, Unknown, Worker, WorkerCondition
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
-from scaler.prometheus.crew_query import states_query, stuck_query
+from scaler.prometheus.crew_query import crew_queries, crew_query, stuck_query
 from scaler.prometheus.look import Seen, Signals
 from scaler.prometheus.signals import (
     ALL,
@@ -86,7 +86,9 @@ def test_every_query_is_sound_promql(targets: list[Target]) -> None:
         parse(query)
     queues = matcher(targets)
     parse(signals_query(ALL, queues))
-    parse(states_query(queues))
+    parse(crew_query(queues))
+    for query in crew_queries(queues):
+        parse(query)
     parse(stuck_query(queues))
 
 
@@ -96,7 +98,8 @@ def test_a_thousand_targets_take_as_many_queries_as_a_hundred_and_one() -> None:
         prometheus = Canned(lambda _: [])
         Signals(prometheus).look(many(count))
         asked.append(len(prometheus.asked))
-    assert asked == [1, 1, 4, 4]
+    assert asked[:2] == [1, 1]
+    assert asked[2] == asked[3] <= 17
 
 
 def test_what_is_lacking_for_one_target_is_unknown_for_that_one_alone() -> None:
@@ -106,9 +109,10 @@ def test_what_is_lacking_for_one_target_is_unknown_for_that_one_alone() -> None:
     def answer(query: str) -> list[Sample]:
         if "rabbitmq_queue_messages_ready" not in query:
             return []
-        late_ones = named(late.queue, waiting=1, waiting__age=300)
-        elsewhere = named(other.queue, vhost="elsewhere", waiting=9, waiting__age=0)
-        samples = [each for t in targets[3:] for each in named(t.queue, waiting=4, waiting__age=1)]
+        age = query.startswith("time()")
+        late_ones = named(late.queue, waiting=300 if age else 1)
+        elsewhere = named(other.queue, vhost="elsewhere", waiting=0)
+        samples = [each for t in targets[3:] for each in named(t.queue, waiting=1)]
         return [*late_ones, *elsewhere, *samples]
 
     seen = Signals(Canned(answer)).look(targets)
@@ -125,14 +129,15 @@ def test_a_part_that_fails_leaves_the_others_known() -> None:
     targets = many(NAMED_QUEUES + 1)
 
     def answer(query: str) -> list[Sample]:
-        if "mean1h" in query:
+        if "mean1h" in query or "offset" in query:
             raise PrometheusError("too heavy")
-        if "autoscaler_worker_state_since" in query:
-            labels = {"queue": targets[0].queue, "worker": "w", "state": "idle"}
-            return told(labels, 5.0)
-        if "offset" in query:
-            raise PrometheusError("not this one either")
-        return named(targets[0].queue, waiting=2, waiting__age=1)
+        labels = {"queue": targets[0].queue, "worker": "w", "state": "unhealthy"}
+        state, since = told(labels, 5.0)
+        if query.startswith("autoscaler_worker_state_since"):
+            return [since]
+        if query.startswith("autoscaler_worker_state{"):
+            return [state]
+        return named(targets[0].queue, waiting=2)
 
     seen = Signals(Canned(answer)).look(targets)[targets[0].name]
     assert isinstance(seen.observation.waiting, Known)
