@@ -16,7 +16,8 @@ from common.http import Response, as_json
 from common.logs import get
 from scaler.gateway.guard import refusal
 from scaler.orchestrators.errors import OrchestratorError
-from scaler.orchestrators.swarm.engine import Engine, StaleVersionError
+from scaler.orchestrators.swarm.engine import Engine, EngineAwayError, StaleVersionError
+from scaler.orchestrators.swarm.listing import Entry
 from scaler.orchestrators.swarm.service_view import ServiceView
 
 _log = get("gateway")
@@ -59,6 +60,8 @@ class Gateway:
             return self.refuse(error.status, str(error), method, path)
         except StaleVersionError as error:
             return self._failed(HTTPStatus.CONFLICT, "stale", error)
+        except EngineAwayError as error:
+            return self._failed(HTTPStatus.GATEWAY_TIMEOUT, "failed", error)
         except OrchestratorError as error:
             return self._failed(HTTPStatus.BAD_GATEWAY, "failed", error)
         self._requests.labels("passed").inc()
@@ -84,10 +87,7 @@ class Gateway:
         raise Refused(HTTPStatus.FORBIDDEN, "nothing but reading and scaling passes here")
 
     def _list(self) -> Any:
-        views = self._engine.opted_in()
-        for seen in views:
-            self._remember(seen)
-        return [asdict(seen) for seen in views]
+        return [_listed(entry) for entry in self._engine.listing().opted_in]
 
     def _show(self, name: str) -> Any:
         seen = self._engine.view(name)
@@ -124,6 +124,14 @@ class Gateway:
             self._shown.move_to_end((seen.id, seen.version))
             while len(self._shown) > _REMEMBERED:
                 self._shown.popitem(last=False)
+
+
+def _listed(entry: Entry) -> Any:
+    try:
+        return asdict(entry.read())
+    except OrchestratorError as error:
+        labels = dict(entry.labels)
+        return {"id": entry.id, "name": entry.name, "labels": labels, "unreadable": str(error)}
 
 
 def _numbers(query: str) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -210,6 +211,9 @@ class Controller:
     def cycle(self) -> list[str]:
         """One cycle of all targets; the sentence in which each ended."""
         began = time.monotonic()
+        for name, each in self._orchestrators.items():
+            with contextlib.suppress(OrchestratorError):  # `fleet` says it again
+                each.refresh([one for one in self.targets if one.orchestrator == name])
         self._look_for_targets()
         self._take_orders()
         sentences = [self._cycle_of(state) for state in self._states.values()]

@@ -108,7 +108,7 @@ class Process(Orchestrator):
         self._grace_s = settings.graceful_shutdown_timeout
         self._stopped: dict[_Note, float] = {}
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
         """Count the live processes; who has not shown itself yet is starting."""
         notes = {str(note.pid): note for note in self.living(target)}
         shown = roster(notes, workers)
