@@ -32,9 +32,8 @@ T = TypeVar("T")
 _STALE = "update out of sequence"
 _LARGEST = 64 * 2**20
 """Bytes of one answer."""
-_CONNECTS_IN_S = 2.0
-"""Within this a change is on its way once the fence has let it pass: less than a leader believes
-in its lease too little."""
+CONNECTS_IN_S = 2.0
+"""Within this a change is on its way once the fence has let it pass."""
 
 _AWAY = (
     requests.RequestException,
@@ -182,7 +181,7 @@ class DirectEngine:
             answer = client.request(
                 method,
                 f"{client.base_url}/v{client.api_version}{path}",
-                timeout=(_CONNECTS_IN_S, self._timeout_s),
+                timeout=(CONNECTS_IN_S, self._timeout_s),
                 stream=True,
                 allow_redirects=False,
                 **options,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +17,7 @@ from scaler.orchestrators.swarm.engine import (
     unfenced,
 )
 from scaler.orchestrators.swarm.listing import Entry, Listing, legible
-from scaler.orchestrators.swarm.service_view import ServiceView, from_json, texts
+from scaler.orchestrators.swarm.service_view import LOOK_HEADER, ServiceView, from_json, texts
 
 
 class GatewayEngine:
@@ -36,30 +37,33 @@ class GatewayEngine:
 
     def listing(self) -> Listing:
         """The services that have opted in, in one call."""
-        found, now = self._request("GET", "/v1/services")
+        found, headers = self._request("GET", "/v1/services")
         if not isinstance(found, list):
             raise OrchestratorError("the gateway's answer is none of ours")
         return Listing(
             filter(None, map(_entry, found)),
-            now=now,
+            now=time_of(headers),
             absent="is not there, or has not opted in (label autoscaler.enable=true)",
         )
 
     def view(self, service: str) -> ServiceView:
         """A replicated service by name or id."""
-        content, _ = self._request("GET", f"/v1/services/{service}")
-        return _view(service, content)
+        content, headers = self._request("GET", f"/v1/services/{service}")
+        look = headers.get(LOOK_HEADER, "")
+        return replace(_view(service, content), look=int(look) if look.isdecimal() else None)
 
     def set_replicas(
         self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
     ) -> None:
         """Have the count changed of what was seen at `seen.version`."""
         numbers = {"count": str(replicas), "version": str(seen.version)}
+        if seen.look is not None:
+            numbers["look"] = str(seen.look)
         fence()
         self._request("POST", f"/v1/services/{seen.id}/replicas", params=numbers)
 
-    def _request(self, method: str, path: str, **options: Any) -> tuple[Any, float]:
-        """What is answered, and the gateway's time."""
+    def _request(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
+        """What is answered, and its headers."""
         try:
             answer = self._session.request(
                 method, self._url + path, timeout=self._timeout_s, allow_redirects=False, **options
@@ -68,7 +72,7 @@ class GatewayEngine:
         except (requests.RequestException, ValueError, RecursionError) as error:
             raise EngineAwayError(f"the gateway does not answer: {error}") from error
         if answer.status_code == HTTPStatus.OK:
-            return content, time_of(answer.headers)
+            return content, answer.headers
         why = str(content.get("error", "")) if isinstance(content, dict) else ""
         if answer.status_code == HTTPStatus.CONFLICT:
             raise StaleVersionError(why)

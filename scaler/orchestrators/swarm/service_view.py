@@ -4,7 +4,7 @@ way. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from scaler.policy.observation import Obstacle
 
 Json = Mapping[str, Any]
 
+LOOK_HEADER = "Autoscaler-Look"
+"""In which a gateway says `ServiceView.look`."""
 LABEL = "autoscaler."
 ENABLE = f"{LABEL}enable"
 _SHORT = {"min": "min_workers", "max": "max_workers"}
@@ -43,6 +45,8 @@ class ServiceView:
     """Why its replica count may not be changed now."""
     hold_yields: bool = False
     """Whether it may be raised in an emergency all the same."""
+    look: int | None = field(default=None, compare=False)
+    """Read through a gateway: when, by that one's clock."""
 
     @property
     def slots(self) -> list[Slot]:
@@ -123,8 +127,13 @@ def _epoch(text: str) -> float:
         return 0.0
 
 
+def to_json(seen: ServiceView) -> dict[str, Any]:
+    """A view as plain data, without `look`."""
+    return {name: value for name, value in asdict(seen).items() if name != "look"}
+
+
 def from_json(content: Json) -> ServiceView:
-    """What `dataclasses.asdict` made of a view. Raises TypeError or KeyError for anything else."""
+    """What `to_json` made of a view. Raises TypeError or KeyError for anything else."""
     hold = content["hold"]
     return ServiceView(
         id=_of(str, content["id"]),
