@@ -106,12 +106,16 @@ class _Backends:
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
         self._made: dict[str, Orchestrator] = {}
+        self.fence: Callable[[], None] = Orchestrator.fence
+        """What each of them calls before it changes anything."""
 
     def of(self, config: ScalerConfig) -> dict[str, Orchestrator]:
         """All that were made so far, those of `config` among them."""
         for name in {target.orchestrator for target in config.targets} - self._made.keys():
             self._made[name] = Pooled(create(name))
             self._stack.callback(self._made[name].close)
+        for each in self._made.values():
+            each.fence = self.fence
         return dict(self._made)
 
 
@@ -135,6 +139,7 @@ def _controller(
     stack.callback(ledger.close)
     leader = Leader(ledger)
     stack.callback(leader.resign)
+    backends.fence = leader.require
     history = History(
         config.program.history_path,
         retention_s=config.program.metrics_retention_days * 86_400.0,

@@ -10,7 +10,13 @@ from typing import Any
 from common.ledger.store import PREFIX, TOKEN, Store, damaged, wrapped
 
 _ORDERS = f"{PREFIX}orders"
+# What is there and is no lease, is nobody's. A lease that would outlive its time is cut to that:
+# the ledger's clock has been set back, or what ends it was lost.
 _TAKE_LEASE = """
+local kind = redis.call('TYPE', KEYS[1])['ok']
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+local left = redis.call('PTTL', KEYS[1])
+if left == -1 or left > tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 local holder = redis.call('HGET', KEYS[1], 'holder')
 if not holder then
     redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'token', redis.call('INCR', KEYS[2]))

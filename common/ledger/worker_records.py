@@ -22,6 +22,10 @@ if not readable or type(fields) ~= 'table' or fields['status'] ~= 'idle' then re
 redis.call('SET', KEYS[2], ARGV[2], 'EX', ARGV[3])
 return 1
 """
+_WITHDRAW_DRAIN = """
+if ARGV[1] ~= '' and redis.call('HGET', KEYS[2], 'token') ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+"""
 # A record of another process with the same id is left alone.
 _WRITE = """
 local entry = ARGV[3] ~= '' and redis.call('HGET', KEYS[1], ARGV[1])
@@ -127,10 +131,10 @@ class WorkerRecords(Store):
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
-    def withdraw_drain(self, worker_id: str) -> None:
-        """Take a drain request back."""
-        with wrapped():
-            self._redis.delete(drain_key(worker_id))
+    def withdraw_drain(self, worker_id: str, *, lease: tuple[str, int] | None = None) -> None:
+        """Take a drain request back; with `lease` (name and token) only while we hold that."""
+        name, token = lease or ("", "")
+        self._run(_WITHDRAW_DRAIN, [drain_key(worker_id), lease_key(name)], [token])
 
 
 def drain_key(worker_id: str) -> str:

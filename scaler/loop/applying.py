@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -18,9 +19,15 @@ from scaler.policy.observation import Worker, WorkerCondition
 class Applier:
     """Changes fleets, while this scaler leads."""
 
-    def __init__(self, leads: Callable[[], bool], contained: Containment) -> None:
+    def __init__(
+        self,
+        leads: Callable[[], bool],
+        contained: Containment,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._leads = leads
         self._contained = contained
+        self._clock = clock
 
     def apply(self, state: TargetState, look: Look, decision: Decision) -> Applied:
         """What was done about `decision`. Never raises."""
@@ -31,9 +38,8 @@ class Applier:
         held = fleet.facts.hold is not None and not decision.urgent
         if held or decision.limit is Limit.PAUSE:
             return done
-        return _Steps(state, fleet, look.workers or (), decision, done).take(
-            self._leads, self._contained
-        )
+        steps = _Steps(state, fleet, look.workers or (), decision, done, now=self._clock())
+        return steps.take(self._leads, self._contained)
 
 
 class _Steps:
@@ -46,12 +52,16 @@ class _Steps:
         workers: Sequence[Worker],
         decision: Decision,
         done: Applied,
+        *,
+        now: float,
     ) -> None:
         self._state = state
         self._fleet = fleet
         self._workers = workers
         self._decision = decision
         self._done = done
+        self._now = now
+        """Monotonic seconds."""
 
     def take(self, leads: Callable[[], bool], contained: Containment) -> Applied:
         """Each step, whatever became of the one before, as long as this scaler leads."""
@@ -74,7 +84,7 @@ class _Steps:
         return self._done
 
     def _review(self) -> None:
-        taken_back = self._state.drains.review(self._workers)
+        taken_back = self._state.drains.review(self._workers, self._now)
         self._state.counts.withdrawn += len(taken_back)
         self._done = replace(self._done, taken_back=tuple(taken_back))
 
@@ -110,7 +120,7 @@ class _Steps:
         why = explain.reason(self._decision)
         for worker in victims:
             # One by one, so that those who were asked are said to be where the next can't be.
-            if self._state.drains.ask([worker], why):
+            if self._state.drains.ask([worker], why, self._now):
                 self._state.counts.granted += 1
                 self._done = replace(self._done, asked=(*self._done.asked, worker.id))
 

@@ -46,6 +46,7 @@ class Controller:
         metrics: ScalerMetrics,
         recall: Restorer,
         clock: LoopClock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
         discover: Callable[[], Sequence[Target]] = tuple,
         board: OrderBoard | None = None,
@@ -55,7 +56,7 @@ class Controller:
         come and go. On `board` several scalers see what people ordered of any of them."""
         self.contained = Containment()
         self._lookout = Lookout(signals, self.contained)
-        self._applier = Applier(leads, self.contained)
+        self._applier = Applier(leads, self.contained, monotonic)
         self._recall = Recall(recall, self.contained)
         self._discover = discover
         self._discovered: list[Target] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from scaler.policy.observation import Worker, WorkerCondition
 
@@ -21,12 +21,20 @@ class DrainLedger(Protocol):
         """Take a drain request back."""
 
 
+class _Request(NamedTuple):
+    at: float
+    """Monotonic seconds."""
+    idle_since: float
+    """As the worker told it when it was asked. Its times are compared with each other alone:
+    its host's clock is not ours."""
+
+
 class Drains:
-    """The drain requests that stand for one target."""
+    """The drain requests that stand for one target. `now` is monotonic seconds."""
 
     def __init__(self, ledger: DrainLedger) -> None:
         self._ledger = ledger
-        self._asked: dict[str, float] = {}
+        self._asked: dict[str, _Request] = {}
 
     def pending(self, workers: Sequence[Worker]) -> set[str]:
         """Workers that were asked and are still counted as if they were not."""
@@ -39,7 +47,7 @@ class Drains:
         granted = []
         for worker in workers:
             if self._ledger.request_drain(worker.id, reason):
-                self._asked[worker.id] = now
+                self._asked[worker.id] = _Request(now, worker.since)
                 granted.append(worker.id)
         return granted
 
@@ -48,15 +56,16 @@ class Drains:
         last moment or who do not answer. The ids of the latter."""
         seen = {worker.id: worker for worker in workers}
         taken_back = []
-        for worker_id, asked_at in list(self._asked.items()):
-            worker = seen.get(worker_id)
+        for worker_id, asked in list(self._asked.items()):
+            worker, overdue = seen.get(worker_id), now - asked.at > UNANSWERED_AFTER_S
             if worker is None:
                 # Not in sight for a moment is not yet gone; the request expires by itself.
-                if now - asked_at > UNANSWERED_AFTER_S:
+                if overdue:
                     del self._asked[worker_id]
                 continue
-            kept_job = worker.state is WorkerCondition.BUSY and worker.since >= asked_at - 1
-            silent = worker.state is WorkerCondition.IDLE and now - asked_at > UNANSWERED_AFTER_S
+            # Busy since before it was idle: that was seen before it was asked, and is told late.
+            kept_job = worker.state is WorkerCondition.BUSY and worker.since > asked.idle_since
+            silent = worker.state is not WorkerCondition.DRAINING and overdue
             if kept_job or silent:
                 self.withdraw([worker_id])
                 taken_back.append(worker_id)

@@ -10,23 +10,32 @@ from collections.abc import Callable
 
 from common.ledger import Ledger, LedgerError
 from common.logs import get
+from scaler.orchestrators.errors import OrchestratorError
 
 LEASE = "scaler"
 TTL_S = 8.0
 """After a leader's death another takes over within this time and one cycle."""
+MARGIN_S = 3.0
+"""So much sooner than the ledger the holder believes its lease to be over. What it lets pass at
+the last moment is on its way by then, or is refused: see `CONNECTS_IN_S` of the engine, and
+`FRESH_S` of the gateway."""
 _RENEW_S = TTL_S / 4
 _log = get("leader")
+
+
+def boot_seconds() -> float:
+    """Seconds that no one sets, counted on while this process, or the whole machine, sleeps."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class Leader:
     """This process's claim to act, and the ledger as it may be used by who acts.
 
-    The holder believes in its lease a little shorter than the ledger keeps it. A leader that was
-    stopped in the middle is fenced off: drain requests carry the lease's token, and changes of a
-    service the version that they were decided on.
+    A leader that was stopped in the middle of a cycle is fenced off: drain requests, and their
+    withdrawals, carry the lease's token; every other change calls `require` right before.
     """
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = boot_seconds) -> None:
         self._ledger = ledger
         self._clock = clock
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
@@ -38,9 +47,17 @@ class Leader:
         """Whether this process may act now; takes or renews the lease when that is due."""
         now = self._clock()
         if now - self._asked_at >= (_RENEW_S if now < self._until else 1.0):
-            self._asked_at = now
             self._ask(now)
+            # However long that took: a ledger that hangs is not asked again for each target.
+            self._asked_at = self._clock()
         return self._clock() < self._until
+
+    def require(self) -> None:
+        """Raises OrchestratorError unless this process certainly leads still. Asks nobody."""
+        if self._clock() >= self._until:
+            raise OrchestratorError(
+                "nothing was changed: the lease ran out meanwhile, and another scaler may lead"
+            )
 
     def _ask(self, now: float) -> None:
         try:
@@ -51,7 +68,7 @@ class Leader:
         if token != self._token:
             _log.info("became leader" if token else "standby", token=token)
         self._token = token
-        self._until = now + TTL_S - 1.0 if token else float("-inf")
+        self._until = now + TTL_S - MARGIN_S if token else float("-inf")
 
     def resign(self) -> None:
         """Let another take over at once."""
@@ -72,5 +89,6 @@ class Leader:
         )
 
     def withdraw_drain(self, worker_id: str) -> None:
-        """Take a drain request back."""
-        self._ledger.withdraw_drain(worker_id)
+        """Take a drain request back, unless others lead by now: then it is theirs."""
+        if self._token is not None:
+            self._ledger.withdraw_drain(worker_id, lease=(LEASE, self._token))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scaler.orchestrators.errors import OrchestratorError
 from scaler.policy.observation import Fleet, Worker, WorkerCondition
 from scaler.policy.target import Target
 
-__all__ = ["FleetHandle", "Orchestrator", "OrchestratorError", "Roster", "roster"]
+__all__ = ["FleetHandle", "Offer", "Orchestrator", "OrchestratorError", "Roster", "roster"]
 
 
 class FleetHandle(ABC):
@@ -51,15 +50,43 @@ class FleetHandle(ABC):
             raise OrchestratorError(self.facts.hold)
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A service that asks to be scaled."""
+
+    service: str
+    """Its full name."""
+    fields: Mapping[str, str]
+    """Of a target, as the service says them; `name` among them only if it says one."""
+    known_as: frozenset[str] = frozenset()
+    """Further names by which a target may mean it: its id."""
+    formerly: str = ""
+    """What a target made of it was called up to version 0.1, if not by its full name."""
+
+
 class Orchestrator(ABC):
-    """Runs the workers of targets. Methods raise OrchestratorError."""
+    """Runs the workers of targets. Methods raise OrchestratorError.
+
+    A cycle begins with `refresh`; what `fleet` and `discover` say is of that look. `refresh` may
+    be called on another thread than the rest.
+    """
+
+    fence: Callable[[], None] = staticmethod(lambda: None)
+    """Called right before each change; raises OrchestratorError where this process may not make
+    it any more, since another leads."""
+
+    def refresh(self, targets: Sequence[Target]) -> None:  # noqa: B027 - many need no look
+        """Look once, for all of `targets`. If it raises, so does `fleet`, of each of them."""
 
     @abstractmethod
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
-        """What runs for `target` now. `workers` tells who of them already consumes."""
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
+        """What ran for `target` at the last look.
 
-    def discover(self) -> Sequence[Mapping[str, Any]]:
-        """Services that ask to be scaled, as fields of a Target; most backends know of none."""
+        `workers` tells who of them already consumes; None where nobody has ever said who works.
+        """
+
+    def discover(self) -> Sequence[Offer]:
+        """Services that ask to be scaled; most backends know of none."""
         return ()
 
     def close(self) -> None:  # noqa: B027 - most hold nothing
@@ -76,8 +103,11 @@ class Roster:
     stuck: frozenset[str]
 
 
-def roster(tasks: Collection[str], workers: Iterable[Worker]) -> Roster:
-    """The states of the workers in `tasks`; `workers` may name others, too."""
+def roster(tasks: Collection[str], workers: Iterable[Worker] | None) -> Roster:
+    """The states of the workers in `tasks`; `workers` may name others, too. Where it is None,
+    nothing is said of anybody."""
+    if workers is None:
+        return Roster(frozenset(), frozenset(), frozenset())
     shown = {worker.task: worker for worker in workers}
     states = {
         task: shown[task].state if task in shown else WorkerCondition.STARTING for task in tasks

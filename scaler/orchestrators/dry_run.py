@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scaler.orchestrators.base import FleetHandle, Orchestrator
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.policy.observation import Fleet, Worker, WorkerCondition
 from scaler.policy.target import Target
 
@@ -34,8 +34,13 @@ class _Onlooker(FleetHandle):
 class DryRun(Orchestrator):
     """The fleet is what Prometheus sees of it."""
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
-        """Count the workers that show themselves; to which pool they belong, their names tell."""
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
+        """Count the workers that show themselves; to which pool they belong, their names tell.
+
+        Raises OrchestratorError where none has had the chance to.
+        """
+        if workers is None:
+            raise OrchestratorError("nobody has said yet who works")
         states = Counter(
             worker.state
             for worker in workers

@@ -6,11 +6,10 @@ Wraps any orchestrator, which sees each pool as a target with one service.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
+from scaler.orchestrators.base import FleetHandle, Offer, Orchestrator, OrchestratorError
 from scaler.policy.observation import Fleet, PoolFleet, Worker
 from scaler.policy.pools import Patience, Place, split, waited
 from scaler.policy.target import Pool, Target
@@ -33,6 +32,10 @@ class _Changes:
         """Whether what was changed there may still show."""
         at = self._at.get(service)
         return at is not None and self._clock() - at < _SETTLES_IN_S
+
+    def keep(self, services: Collection[str]) -> None:
+        """Forget all others."""
+        self._at = {name: at for name, at in self._at.items() if name in services}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,23 @@ class Pooled(Orchestrator):
         """By target and service."""
         self._changes = _Changes(clock)
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+    @property
+    def fence(self) -> Callable[[], None]:
+        """As the wrapped one's, which makes the changes."""
+        return self._wrapped.fence
+
+    @fence.setter
+    def fence(self, check: Callable[[], None]) -> None:
+        self._wrapped.fence = check
+
+    def refresh(self, targets: Sequence[Target]) -> None:
+        """One look for the services of all pools."""
+        present = {target.name for target in targets}
+        self._patience = {name: kept for name, kept in self._patience.items() if name in present}
+        self._changes.keep({name for target in targets for name in target.services})
+        self._wrapped.refresh([part for target in targets for part in _parts(target)])
+
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
         """The pools as one fleet."""
         if not target.pools:
             return self._wrapped.fleet(target, workers)
@@ -159,19 +178,24 @@ class Pooled(Orchestrator):
         return _Pools(_sum(parts), parts, self._changes)
 
     def _look(
-        self, target: Target, pool: Pool, workers: Sequence[Worker], before: Patience | None
+        self, target: Target, pool: Pool, workers: Sequence[Worker] | None, before: Patience | None
     ) -> _Part:
         handle = self._wrapped.fleet(target.in_pool(pool), workers)
         patience = waited(before, handle.facts, pool.pending_after, self._clock())
         return _Part(pool, handle, patience)
 
-    def discover(self) -> Sequence[Mapping[str, Any]]:
+    def discover(self) -> Sequence[Offer]:
         """As the wrapped one."""
         return self._wrapped.discover()
 
     def close(self) -> None:
         """Close the wrapped one."""
         self._wrapped.close()
+
+
+def _parts(target: Target) -> Sequence[Target]:
+    """As the wrapped orchestrator knows it."""
+    return [target.in_pool(pool) for pool in target.cheapest_first] or [target]
 
 
 def _sum(pools: Sequence[_Part]) -> Fleet:

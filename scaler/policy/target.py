@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -323,6 +324,12 @@ class Target(Knobs):
     def services(self) -> tuple[str, ...]:
         """What its workers run in: those of its pools, or its own."""
         return tuple(pool.service for pool in self.cheapest_first) or (self.service,)
+
+    @property
+    def identity(self) -> str:
+        """Whose fleet it is, as one text: what is remembered of a target is true of another only
+        if it is the same."""
+        return json.dumps([self.orchestrator, sorted(self.services), self.queue, self.vhost])
 
     def in_pool(self, pool: Pool) -> Target:
         """What the orchestrator is to know of it: a target whose only service is that of `pool`."""

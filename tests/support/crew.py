@@ -75,7 +75,7 @@ class Crew(Signals, Orchestrator):
             for name, state in crew.items()
         ]
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
         states = list(self.states.get(target.name, {}).values())
         running = len(states) - states.count("draining")
         facts = Fleet(

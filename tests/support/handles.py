@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from scaler.orchestrators.base import FleetHandle
+from scaler.orchestrators.base import FleetHandle, Orchestrator
 from scaler.policy.observation import Fleet, Worker
 from scaler.policy.target import Target
+
+
+def looked(
+    orchestrator: Orchestrator, target: Target, workers: Sequence[Worker] | None = ()
+) -> FleetHandle:
+    """The fleet at a look of now."""
+    orchestrator.refresh([target])
+    return orchestrator.fleet(target, workers)
 
 
 class InMemory(Protocol):

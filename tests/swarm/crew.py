@@ -12,6 +12,7 @@ from scaler.orchestrators.swarm.engine import DirectEngine
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.orchestrators.swarm.service_view import ServiceView
 from scaler.policy.target import Target
+from tests.support.handles import looked
 from tests.support.waiting import until
 from tests.swarm.engine import Engine
 from tests.swarm.images import BASE
@@ -100,11 +101,11 @@ class Crew:
         name = target.service
         if self.lost(name):
             until(
-                lambda: swarm.fleet(target, []).reconcile(),
+                lambda: looked(swarm, target).reconcile(),
                 "taken in again",
                 explain=lambda: self.describe(name),
             )
-            assert swarm.fleet(target, []).reconcile(), self.describe(name)
+            assert looked(swarm, target).reconcile(), self.describe(name)
             assert not self.lost(name), self.describe(name)
 
     def describe(self, name: str) -> str:

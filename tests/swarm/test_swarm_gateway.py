@@ -19,6 +19,7 @@ from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.policy.observation import Worker, WorkerCondition
 from scaler.policy.target import Target
+from tests.support.handles import looked
 from tests.support.hostile import TOKEN, hostile, send
 from tests.support.waiting import until
 from tests.swarm.crew import Crew, spec_of
@@ -104,16 +105,16 @@ def test_hostile_requests_never_reach_the_socket(
 def test_all_that_the_scaler_does_passes(crew: Crew, tap: Tap, client: GatewayEngine) -> None:
     crew.create("through", 2, *_OPTED_IN)
     swarm, target = Swarm(client), Target(service="through", min_workers=1, max_workers=6)
-    assert swarm.fleet(target, []).scale_up(4) == "through: replicas 2 -> 4"
+    assert looked(swarm, target).scale_up(4) == "through: replicas 2 -> 4"
     crew.settled("through", running=4)
     workers = [
         Worker(task, WorkerCondition.IDLE, 0.0, task=task) for task in crew.running("through")
     ]
-    handle = swarm.fleet(target, workers)
+    handle = looked(swarm, target, workers)
     assert handle.facts.running == 4
     leaver = handle.victims(workers, 1)[0]
     crew.leave(leaver.task)
-    assert swarm.fleet(target, []).reconcile() == "through: replicas 4 -> 3, an empty slot"
+    assert looked(swarm, target).reconcile() == "through: replicas 4 -> 3, an empty slot"
     crew.removed(swarm, target)
     crew.settled("through", running=3)
     kinds = {re.sub(rb"^[A-Z]+ (/v[0-9.]+)?/([a-z]+).*", rb"\2", line) for line in tap.lines}
@@ -131,7 +132,7 @@ def test_what_would_stop_a_worker_or_is_not_opted_in_does_not_pass(
         client.set_replicas(client.view("guarded"), 7)
     with pytest.raises(OrchestratorError, match="not opted in"):
         client.view("other")
-    assert [seen.name for seen in client.opted_in()] == ["guarded"]
+    assert [entry.name for entry in client.listing().opted_in] == ["guarded"]
     assert len(crew.running("guarded")) == 3
 
 

@@ -20,6 +20,7 @@ from scaler.orchestrators.swarm.removal_order import next_removed
 from scaler.policy.observation import Worker, WorkerCondition
 from scaler.policy.target import Target
 from tests.support.fault_proxy import FaultProxy
+from tests.support.handles import looked
 from tests.support.waiting import until
 from tests.support.worker_fleet import LAUNCH, Fleet, make_video
 from tests.swarm.crew import Crew
@@ -71,14 +72,14 @@ def shrink(crew: Crew, name: str, dice: random.Random) -> int:
             if dice.random() < 0.8
         ]
         count = min(dice.randrange(1, 4), len(running) - 1)
-        leavers = [worker.task for worker in swarm.fleet(target, idle).victims(idle, count)]
+        leavers = [worker.task for worker in looked(swarm, target, idle).victims(idle, count)]
         if not leavers and len(idle) == len(running):
             return done
         for task in dice.sample(leavers, len(leavers)):
             crew.leave(task)
         for _ in leavers:
             before, foretold = slot_numbers(crew, name), next_removed(crew.view(name).slots)
-            assert swarm.fleet(target, []).reconcile(), crew.describe(name)
+            assert looked(swarm, target).reconcile(), crew.describe(name)
             crew.removed(swarm, target)
             gone = before - slot_numbers(crew, name)
             assert gone < {slot.number for slot in foretold} or gone == {

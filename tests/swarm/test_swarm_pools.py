@@ -16,6 +16,7 @@ from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.policy.observation import Fleet, Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Pool, Target
+from tests.support.handles import looked
 from tests.support.hostile import TOKEN
 from tests.support.waiting import until
 from tests.swarm.crew import Crew
@@ -46,7 +47,7 @@ class Pools:
         return [Worker(task, WorkerCondition.IDLE, 0.0, task=task) for task in running]
 
     def look(self) -> FleetHandle:
-        return self.pooled.fleet(TARGET, self.idle())
+        return looked(self.pooled, TARGET, self.idle())
 
     def fleet(self) -> Fleet:
         return self.look().facts

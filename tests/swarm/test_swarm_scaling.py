@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from scaler.orchestrators.base import FleetHandle, OrchestratorError
-from scaler.orchestrators.swarm.engine import DirectEngine, StaleVersionError
+from scaler.orchestrators.swarm.engine import DirectEngine, StaleVersionError, unfenced
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.orchestrators.swarm.service_view import ServiceView
 from scaler.policy.observation import Obstacle, Worker, WorkerCondition
 from scaler.policy.target import Target
+from tests.support.handles import looked
 from tests.support.waiting import until
 from tests.swarm.crew import STOPPED_BY_SWARM, WORK, Crew, spec_of
 from tests.swarm.engine import Engine, EngineError
@@ -131,7 +132,7 @@ def test_a_version_that_is_no_longer_true_is_refused(crew: Crew) -> None:
     crew.manager.cli("service", "update", "--detach", "--label-add", "by=person", "stale")
     with pytest.raises(StaleVersionError):
         crew.direct.set_replicas(old, 5)
-    assert swarm_of(crew).fleet(target("stale"), []).scale_up(2) == "stale: replicas 1 -> 2"
+    assert looked(swarm_of(crew), target("stale")).scale_up(2) == "stale: replicas 1 -> 2"
     assert spec_of(crew.manager, "stale")["Labels"] == {"by": "person"}
 
 
@@ -158,11 +159,11 @@ def test_idle_workers_leave_one_by_one_and_only_empty_slots_are_removed(crew: Cr
     while len(crew.running("down")) > 1:
         running = crew.running("down")
         idle = [w for w in seen_by(crew, "down") if dice.random() < 0.7]
-        leavers = [worker.task for worker in swarm.fleet(one, idle).victims(idle, 2)]
+        leavers = [worker.task for worker in looked(swarm, one, idle).victims(idle, 2)]
         for task in dice.sample(leavers, len(leavers)):
             crew.leave(task)
         for _ in leavers:
-            until(lambda: swarm.fleet(one, []).reconcile(), "an empty slot given back")
+            until(lambda: looked(swarm, one).reconcile(), "an empty slot given back")
             crew.removed(swarm, one)
         crew.settled("down")
         assert crew.running("down") == running - set(leavers)
@@ -174,12 +175,12 @@ def test_dead_slots_count_as_replicas_and_a_raise_allows_for_them(crew: Crew) ->
     crew.create("dead", 3)
     swarm, one = swarm_of(crew), target("dead")
     crew.leave(crew.view("dead").slots[0].task)
-    handle = swarm.fleet(one, seen_by(crew, "dead"))
+    handle = looked(swarm, one, seen_by(crew, "dead"))
     fleet = handle.facts
     assert (fleet.replicas, fleet.running, fleet.dead, fleet.starting) == (3, 2, 1, 0)
     assert handle.scale_up(4) == "dead: replicas 3 -> 5"
     assert len(crew.settled("dead", running=4).slots) == 5
-    assert swarm.fleet(one, []).reconcile() == "dead: replicas 5 -> 4, an empty slot"
+    assert looked(swarm, one).reconcile() == "dead: replicas 5 -> 4, an empty slot"
     crew.removed(swarm, one)
     assert crew.settled("dead", running=4).dead == 0
     assert STOPPED_BY_SWARM not in crew.exits.values()
@@ -190,7 +191,7 @@ def test_no_update_while_a_task_finishes_after_sigterm(crew: Crew) -> None:
     crew.manager.cli("service", "scale", "--detach", "term=2")
     swarm, one = swarm_of(crew), target("term")
     until(lambda: any(task.leaving for task in crew.view("term").tasks), "SIGTERM sent")
-    handle = swarm.fleet(one, [])
+    handle = looked(swarm, one)
     assert handle.facts.draining == 1
     assert handle.facts.hold == "1 tasks finish their jobs after SIGTERM"
     with pytest.raises(OrchestratorError, match="after SIGTERM"):
@@ -198,7 +199,7 @@ def test_no_update_while_a_task_finishes_after_sigterm(crew: Crew) -> None:
     assert handle.reconcile() is None
     assert not handle.victims(seen_by(crew, "term"), 1)
     crew.settled("term", running=2)
-    assert swarm.fleet(one, []).scale_up(5) == "term: replicas 2 -> 5"
+    assert looked(swarm, one).scale_up(5) == "term: replicas 2 -> 5"
     assert list(crew.exits.values()) == [STOPPED_BY_SWARM]
 
 
@@ -208,7 +209,7 @@ def test_in_an_emergency_workers_come_and_the_one_that_finishes_is_not_killed(cr
     swarm, one = swarm_of(crew), target("urgent")
 
     def ending() -> FleetHandle | None:
-        handle = swarm.fleet(one, [])
+        handle = looked(swarm, one)
         return handle if handle.facts.draining else None
 
     handle = until(ending, "SIGTERM sent")
@@ -231,7 +232,7 @@ def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(cr
         Worker("a", WorkerCondition.UNHEALTHY, 0.0, task=sick.task, stuck=True),
         Worker("b", WorkerCondition.IDLE, 0.0, task=well.task),
     ]
-    fleet = swarm.fleet(one, told).facts
+    fleet = looked(swarm, one, told).facts
     assert (fleet.running, fleet.unhealthy) == (2, 1)
     crew.inside(sick.task, "touch", "/tmp/stuck")
 
@@ -241,7 +242,7 @@ def test_swarm_replaces_a_worker_whose_health_check_fails_and_the_count_stays(cr
 
     until(replaced, "another in its place", explain=lambda: crew.describe("sick"))
     assert well.task in crew.running("sick")
-    fleet = swarm.fleet(one, told).facts
+    fleet = looked(swarm, one, told).facts
     assert (fleet.replicas, fleet.running, fleet.unhealthy, fleet.dead) == (2, 2, 0, 0)
 
 
@@ -259,7 +260,7 @@ def test_a_bad_rollout_during_a_burst_comes_back_to_the_good_image(crew: Crew) -
     def burst() -> bool:
         """A controller that wants five workers throughout."""
         try:
-            return swarm.fleet(one, []).scale_up(5) == "roll: replicas 2 -> 5"
+            return looked(swarm, one).scale_up(5) == "roll: replicas 2 -> 5"
         except OrchestratorError as error:
             holds.add(str(error))
             return False
@@ -285,9 +286,11 @@ class Raced(DirectEngine):
             act()
         return super()._request(method, path, **options)
 
-    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+    def set_replicas(
+        self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
+    ) -> None:
         try:
-            super().set_replicas(seen, replicas)
+            super().set_replicas(seen, replicas, fence)
         except StaleVersionError:
             self.tally["scaling refused as stale"] += 1
             raise
@@ -306,13 +309,13 @@ def _races(crew: Crew, name: str, rounds: int) -> Counter[str]:
                 crew.direct.set_replicas(seen, 0)
             return False
         # A roll-out that the count overtakes may have left a slot behind.
-        swarm.fleet(one, []).reconcile()
+        looked(swarm, one).reconcile()
         return not seen.hold and not seen.slots
 
     def scale() -> None:
         """Cycle after cycle, as the controller does, until the count is reached."""
         with contextlib.suppress(OrchestratorError):  # a hold, since a roll-out begins
-            while not (handle := swarm.fleet(one, [])).facts.replicas:
+            while not (handle := looked(swarm, one)).facts.replicas:
                 handle.scale_up(1)
 
     for number in range(rounds):
@@ -384,10 +387,10 @@ def test_what_stands_in_the_way_is_said(crew: Crew) -> None:
 
 def _expect_obstacle(swarm: Swarm, service: str, kind: Obstacle, words: str) -> None:
     def said() -> bool:
-        fleet = swarm.fleet(target(service), []).facts
+        fleet = looked(swarm, target(service)).facts
         return fleet.obstacle_kind is kind and words in (fleet.obstacle or "")
 
-    until(said, f"obstacle {words!r}", explain=lambda: swarm.fleet(target(service), []).facts)
+    until(said, f"obstacle {words!r}", explain=lambda: looked(swarm, target(service)).facts)
 
 
 @pytest.mark.parametrize(
@@ -403,7 +406,7 @@ def test_a_service_whose_workers_cannot_leave_is_refused(
 ) -> None:
     crew.create("unfit", 1, *flags)
     swarm = swarm_of(crew)
-    handle = swarm.fleet(target("unfit"), [])
+    handle = looked(swarm, target("unfit"))
     assert words in (handle.facts.hold or "")
     with pytest.raises(OrchestratorError, match=words):
         handle.scale_up(2)
@@ -419,10 +422,10 @@ def test_a_stack_deploy_that_resets_the_count_is_mended_at_once(crew: Crew) -> N
     crew.own("reset_few")
     swarm, one = swarm_of(crew), target("reset_few")
     until(lambda: crew.running("reset_few"), "the first worker")
-    swarm.fleet(one, []).scale_up(4)
+    looked(swarm, one).scale_up(4)
     crew.settled("reset_few", running=4)
     crew.manager.cli(*deploy)
     assert crew.view("reset_few").replicas == 1
     until(lambda: not crew.view("reset_few").hold, "those stopped having ended")
-    assert swarm.fleet(one, []).scale_up(4) == "reset_few: replicas 1 -> 4"
+    assert looked(swarm, one).scale_up(4) == "reset_few: replicas 1 -> 4"
     crew.settled("reset_few", running=4)

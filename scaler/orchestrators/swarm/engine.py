@@ -9,19 +9,43 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import docker
 import requests
+import urllib3
 from docker.errors import DockerException
 
+from common.errors import cut, printable
 from scaler.orchestrators.errors import OrchestratorError
-from scaler.orchestrators.swarm.service_view import ENABLE, ServiceView, view
+from scaler.orchestrators.swarm.listing import Listing, entries_of, legible, replicated
+from scaler.orchestrators.swarm.service_view import ServiceView, view
+
+T = TypeVar("T")
 
 _STALE = "update out of sequence"
+_LARGEST = 64 * 2**20
+"""Bytes of one answer."""
+CONNECTS_IN_S = 2.0
+"""Within this a change is on its way once the fence has let it pass."""
+
+_AWAY = (
+    requests.RequestException,
+    urllib3.exceptions.HTTPError,
+    DockerException,
+    OSError,
+    ValueError,  # of an API version that is none
+)
+
+
+class EngineAwayError(OrchestratorError):
+    """There was no answer, or not in time: asking for something else would be no better."""
 
 
 class StaleVersionError(OrchestratorError):
@@ -31,21 +55,33 @@ class StaleVersionError(OrchestratorError):
 class Engine(Protocol):
     """What the Swarm orchestrator needs. Methods raise OrchestratorError."""
 
+    def listing(self) -> Listing:
+        """All services."""
+
     def view(self, service: str) -> ServiceView:
         """A replicated service by name or id."""
 
-    def opted_in(self) -> Sequence[ServiceView]:
-        """Services whose labels ask for being scaled."""
+    def set_replicas(
+        self, seen: ServiceView, replicas: int, fence: Callable[[], None] = ...
+    ) -> None:
+        """Change the count of what was seen; StaleVersionError when it is no longer that.
 
-    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
-        """Change the count of what was seen; StaleVersionError when it is no longer that."""
+        `fence` is called right before; what it raises is passed on, and nothing is changed.
+        """
 
     def close(self) -> None:
         """Give the connection back."""
 
 
+def unfenced() -> None:
+    """Lets everything pass."""
+
+
 class DirectEngine:
-    """An engine by its API: a manager's socket, or a TCP address with TLS."""
+    """An engine by its API: a manager's socket, or a TCP address with TLS.
+
+    Each method is answered, or has failed, within `timeout_s`, however slowly the engine sends.
+    """
 
     def __init__(
         self,
@@ -56,6 +92,7 @@ class DirectEngine:
         tls: Any = None,
     ) -> None:
         self._min_grace_s = min_grace_s
+        self._timeout_s = timeout_s
         self._options: dict[str, Any] = {"base_url": host, "timeout": timeout_s}
         if tls is not None:
             self._options["tls"] = tls
@@ -66,57 +103,126 @@ class DirectEngine:
         if self._client is not None:
             self._client.close()
 
+    def listing(self) -> Listing:
+        """All services, in two calls; in three where a task is about to be removed."""
+        return self._in_time(lambda _: self._listing())
+
     def view(self, service: str) -> ServiceView:
         """A replicated service by name or id; OrchestratorError when there is none."""
-        seen = self._view(self._get(f"/services/{quote(service, safe='')}"))
-        if seen is None:
-            raise OrchestratorError(f"service {service!r} is not of the replicated mode")
-        return seen
+        return self._in_time(lambda _: self._view(service))
 
-    def opted_in(self) -> list[ServiceView]:
-        """Services labelled `autoscaler.enable=true`."""
-        found = self._get("/services", filters={"label": [f"{ENABLE}=true"]})
-        views = (self._view(service) for service in found)
-        return [seen for seen in views if seen is not None]
-
-    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+    def set_replicas(
+        self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
+    ) -> None:
         """Post the spec as the engine has it, with only the count changed, at `seen.version`."""
-        service = self._get(f"/services/{quote(seen.id, safe='')}")
-        if service["Version"]["Index"] != seen.version:
-            raise StaleVersionError(f"{seen.name} has been changed meanwhile")
-        self._request(
-            "POST",
-            f"/services/{quote(seen.id, safe='')}/update",
-            params={"version": str(seen.version)},
-            data=json.dumps(with_replicas(service["Spec"], replicas)),
-            headers={"Content-Type": "application/json"},
-        )
 
-    def _view(self, service: Mapping[str, Any]) -> ServiceView | None:
-        tasks = self._get("/tasks", filters={"service": [service["ID"]]})
-        down: list[str] = []
-        if any(task.get("DesiredState") == "remove" for task in tasks):
-            nodes = self._get("/nodes")
-            down = [node["ID"] for node in nodes if node["Status"]["State"] != "ready"]
-        return view(service, tasks, min_grace_s=self._min_grace_s, now=time.time(), down=down)
+        sent = threading.Event()
 
-    def _get(self, path: str, *, filters: Mapping[str, Sequence[str]] | None = None) -> Any:
+        def change(late: threading.Event) -> None:
+            service, _ = self._get(f"/services/{quote(seen.id, safe='')}")
+            version, spec = legible(seen.name, lambda: _version_and_spec(service))
+            if version != seen.version:
+                raise StaleVersionError(f"{seen.name} has been changed meanwhile")
+            changed = legible(seen.name, lambda: with_replicas(spec, replicas))
+            fence()
+            sent.set()
+            if not late.is_set():
+                self._post(f"/services/{quote(seen.id, safe='')}/update", seen.version, changed)
+
+        try:
+            self._in_time(change)
+        except EngineAwayError as error:
+            if not sent.is_set():
+                raise
+            doubt = f"{seen.name}: whether replicas are {replicas} by now is not known"
+            raise EngineAwayError(f"{doubt}: {error}") from error
+
+    def _listing(self) -> Listing:
+        services, now = self._get("/services")
+        # Not by a filter: the engine looks each service of one up again, and refuses them all
+        # when one has just been removed.
+        tasks, _ = self._get("/tasks")
+        down = self._down(tasks)
+        entries = entries_of(services, tasks, min_grace_s=self._min_grace_s, now=now, down=down)
+        return Listing(entries, now=now, absent="is none of the Swarm's")
+
+    def _view(self, name: str) -> ServiceView:
+        service, now = self._get(f"/services/{quote(name, safe='')}")
+        identity = legible(name, lambda: str(service["ID"]))
+        tasks, _ = self._get("/tasks", filters={"service": [identity]})
+        grace, down = self._min_grace_s, self._down(tasks)
+        return replicated(name, lambda: view(service, tasks, min_grace_s=grace, now=now, down=down))
+
+    def _down(self, tasks: Any) -> list[str]:
+        """Ids of the nodes that are known not to answer, where that matters."""
+        found = tasks if isinstance(tasks, list) else []
+        if not any(isinstance(t, dict) and t.get("DesiredState") == "remove" for t in found):
+            return []
+        nodes, _ = self._get("/nodes")
+        return [node["ID"] for node in nodes if _is_down(node)] if isinstance(nodes, list) else []
+
+    def _get(
+        self, path: str, *, filters: Mapping[str, Sequence[str]] | None = None
+    ) -> tuple[Any, float]:
+        """What there is at `path`, and the engine's time."""
         params = {"filters": json.dumps(filters)} if filters else {}
-        return self._request("GET", path, params=params).json()
+        return self._request("GET", path, params=params)
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
+    def _post(self, path: str, version: int, spec: Mapping[str, Any]) -> None:
+        headers = {"Content-Type": "application/json"}
+        params = {"version": str(version)}
+        self._request("POST", path, params=params, data=json.dumps(spec), headers=headers)
+
+    def _request(self, method: str, path: str, **options: Any) -> tuple[Any, float]:
         try:
             if self._client is None:
                 self._client = docker.APIClient(version="auto", **self._options)
             client = self._client
-            url = f"{client.base_url}/v{client.api_version}{path}"
-            timeout = self._options["timeout"]
-            answer = client.request(method, url, timeout=timeout, **options)
-        except (requests.RequestException, DockerException, OSError) as error:
-            raise OrchestratorError(f"the Docker engine does not answer: {error}") from error
-        if answer.ok:
-            return answer
-        raise _refusal(answer)
+            answer = client.request(
+                method,
+                f"{client.base_url}/v{client.api_version}{path}",
+                timeout=(CONNECTS_IN_S, self._timeout_s),
+                stream=True,
+                allow_redirects=False,
+                **options,
+            )
+            with answer:
+                # A change that has been made is made, whatever is said of it.
+                content = None if answer.ok and method == "POST" else _content(answer)
+        except _AWAY as error:
+            raise EngineAwayError(f"the Docker engine does not answer: {error}") from error
+        if not answer.ok:
+            raise _refusal(answer.status_code, content)
+        return content, time_of(answer.headers)
+
+    def _in_time(self, work: Callable[[threading.Event], T]) -> T:
+        """What `work` returns, on a thread of its own: no time limit of a socket bounds an answer
+        as a whole. One that is late is left to itself, and told so by the event."""
+        done: Future[T] = Future()
+        late = threading.Event()
+
+        def run() -> None:
+            try:
+                done.set_result(work(late))
+            except BaseException as error:
+                done.set_exception(error)
+
+        threading.Thread(target=run, name="engine", daemon=True).start()
+        try:
+            return done.result(self._timeout_s)
+        except TimeoutError:
+            late.set()
+            self._client = None
+            words = f"the Docker engine has not answered within {self._timeout_s:g} s"
+            raise EngineAwayError(words) from None
+
+
+def time_of(headers: Mapping[str, str]) -> float:
+    """Epoch seconds by the answerer's clock, by ours if it says none."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (ValueError, OverflowError):
+        return time.time()
 
 
 def with_replicas(spec: Mapping[str, Any], replicas: int) -> dict[str, Any]:
@@ -126,12 +232,38 @@ def with_replicas(spec: Mapping[str, Any], replicas: int) -> dict[str, Any]:
     return changed
 
 
-def _refusal(answer: Any) -> OrchestratorError:
+def _version_and_spec(service: Any) -> tuple[int, Mapping[str, Any]]:
+    return service["Version"]["Index"], service["Spec"]
+
+
+def _is_down(node: Any) -> bool:
+    """Whether a node is not ready; one that can't be read is taken to be, which holds changes."""
+    status = node.get("Status") if isinstance(node, dict) else None
+    if not isinstance(status, dict) or not isinstance(node.get("ID"), str):
+        return False
+    return bool(status.get("State") != "ready")
+
+
+def _content(answer: Any) -> Any:
+    """The JSON of an answer; its first words where it is none. Raises OrchestratorError for one
+    that is too large, or none at all where all is well."""
+    body = bytearray()
+    for chunk in answer.raw.stream(65_536, decode_content=True):
+        body += chunk
+        if len(body) > _LARGEST:
+            raise OrchestratorError(f"the Docker engine's answer is above {_LARGEST >> 20} MB")
     try:
-        text = str(answer.json().get("message", ""))
-    except ValueError:
-        text = answer.text[:200]
+        return json.loads(body) if body else None
+    except (ValueError, RecursionError) as error:
+        if answer.ok:
+            raise OrchestratorError("the Docker engine's answer is no JSON") from error
+        return {"message": body[:200].decode(errors="replace")}
+
+
+def _refusal(status: int, content: Any) -> OrchestratorError:
+    said = content.get("message") if isinstance(content, dict) else None
+    text = cut(printable(str(said or "")), 400)
     # A stale version is answered by 500 and only known by its words.
     if _STALE in text:
         return StaleVersionError(text)
-    return OrchestratorError(f"the Docker engine refused ({answer.status_code}): {text}")
+    return OrchestratorError(f"the Docker engine refused ({status}): {text}")

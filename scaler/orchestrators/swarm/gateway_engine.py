@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 
 import requests
 
 from scaler.orchestrators.errors import OrchestratorError
-from scaler.orchestrators.swarm.engine import StaleVersionError
-from scaler.orchestrators.swarm.service_view import ServiceView, from_json
+from scaler.orchestrators.swarm.engine import (
+    EngineAwayError,
+    StaleVersionError,
+    time_of,
+    unfenced,
+)
+from scaler.orchestrators.swarm.listing import Entry, Listing, legible
+from scaler.orchestrators.swarm.service_view import LOOK_HEADER, ServiceView, from_json, texts
 
 
 class GatewayEngine:
@@ -26,37 +35,69 @@ class GatewayEngine:
         """Give the connection back."""
         self._session.close()
 
+    def listing(self) -> Listing:
+        """The services that have opted in, in one call."""
+        found, headers = self._request("GET", "/v1/services")
+        if not isinstance(found, list):
+            raise OrchestratorError("the gateway's answer is none of ours")
+        return Listing(
+            filter(None, map(_entry, found)),
+            now=time_of(headers),
+            absent="is not there, or has not opted in (label autoscaler.enable=true)",
+        )
+
     def view(self, service: str) -> ServiceView:
         """A replicated service by name or id."""
-        return _view(self._request("GET", f"/v1/services/{service}"))
+        content, headers = self._request("GET", f"/v1/services/{service}")
+        look = headers.get(LOOK_HEADER, "")
+        return replace(_view(service, content), look=int(look) if look.isdecimal() else None)
 
-    def opted_in(self) -> list[ServiceView]:
-        """Services labelled `autoscaler.enable=true`."""
-        return [_view(content) for content in self._request("GET", "/v1/services")]
-
-    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+    def set_replicas(
+        self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
+    ) -> None:
         """Have the count changed of what was seen at `seen.version`."""
         numbers = {"count": str(replicas), "version": str(seen.version)}
+        if seen.look is not None:
+            numbers["look"] = str(seen.look)
+        fence()
         self._request("POST", f"/v1/services/{seen.id}/replicas", params=numbers)
 
-    def _request(self, method: str, path: str, **options: Any) -> Any:
+    def _request(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
+        """What is answered, and its headers."""
         try:
             answer = self._session.request(
                 method, self._url + path, timeout=self._timeout_s, allow_redirects=False, **options
             )
             content = answer.json()
-        except (requests.RequestException, ValueError) as error:
-            raise OrchestratorError(f"the gateway does not answer: {error}") from error
-        if answer.status_code == requests.codes.ok:
-            return content
+        except (requests.RequestException, ValueError, RecursionError) as error:
+            raise EngineAwayError(f"the gateway does not answer: {error}") from error
+        if answer.status_code == HTTPStatus.OK:
+            return content, answer.headers
         why = str(content.get("error", "")) if isinstance(content, dict) else ""
-        if answer.status_code == requests.codes.conflict:
+        if answer.status_code == HTTPStatus.CONFLICT:
             raise StaleVersionError(why)
+        if answer.status_code == HTTPStatus.GATEWAY_TIMEOUT:
+            raise EngineAwayError(why)
         raise OrchestratorError(f"the gateway refused ({answer.status_code}): {why}")
 
 
-def _view(content: Any) -> ServiceView:
+def _entry(content: Any) -> Entry | None:
+    """One service of the gateway's list; None where it can't even be told which."""
+    if not isinstance(content, dict) or not isinstance(content.get("id"), str):
+        return None
+
+    def read() -> ServiceView:
+        if "unreadable" in content:
+            raise OrchestratorError(str(content["unreadable"]))
+        return _view(name, content)
+
+    name = str(content.get("name") or content["id"])
     try:
-        return from_json(content)
-    except (TypeError, KeyError) as error:
-        raise OrchestratorError(f"the gateway's answer is none of ours: {error!r}") from error
+        labels = texts(content.get("labels"))
+    except TypeError:
+        labels = {}
+    return Entry(content["id"], name, labels, read)
+
+
+def _view(name: str, content: Any) -> ServiceView:
+    return legible(name, lambda: from_json(content))

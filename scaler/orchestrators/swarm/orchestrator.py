@@ -6,16 +6,32 @@ See docs/adr/0067-slots-beyond-the-count.md for the one case in which it raises 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from common.settings import load
-from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError, roster
+from scaler.orchestrators.base import (
+    FleetHandle,
+    Offer,
+    Orchestrator,
+    OrchestratorError,
+    roster,
+)
+from scaler.orchestrators.swarm.breaker import Breaker
 from scaler.orchestrators.swarm.engine import DirectEngine, Engine, StaleVersionError
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
+from scaler.orchestrators.swarm.listing import Listing
 from scaler.orchestrators.swarm.removal_order import choose, safe_to_lower
-from scaler.orchestrators.swarm.service_view import ServiceView, bounds_of, obstacle, offer_of
+from scaler.orchestrators.swarm.service_view import (
+    ServiceView,
+    bounds_of,
+    fields_of,
+    obstacle,
+    short_name,
+)
 from scaler.orchestrators.swarm.settings import SwarmSettings
 from scaler.policy.observation import Fleet, Worker
 from scaler.policy.target import MAX_REPLICAS, Target
@@ -46,6 +62,7 @@ class _Service(FleetHandle):
     high: int
     behind_s: float
     """For how long the slots have not been as many as the count."""
+    fence: Callable[[], None]
     changed: bool = False
     """From here: what was seen is past."""
 
@@ -109,7 +126,7 @@ class _Service(FleetHandle):
         return now
 
     def _set(self, now: ServiceView, replicas: int, why: str = "") -> str:
-        self.engine.set_replicas(now, replicas)
+        self.engine.set_replicas(now, replicas, self.fence)
         self.changed = True
         return f"{now.name}: replicas {now.replicas} -> {replicas}{why}"
 
@@ -117,12 +134,31 @@ class _Service(FleetHandle):
         return f"{self.seen.name} has changed since it was looked at; decided again next cycle"
 
 
+class _Look(NamedTuple):
+    """The Swarm at one moment."""
+
+    listing: Listing
+    owners: Mapping[str, Sequence[str]]
+    """Names of the targets of each service, by its id."""
+
+    def view(self, service: str) -> ServiceView:
+        """A target's own service."""
+        entry = self.listing.find(service)
+        owners = self.owners.get(entry.id, ())
+        if len(owners) > 1:
+            those = " and ".join(sorted(owners))
+            raise OrchestratorError(f"service {entry.name} is claimed by the targets {those}")
+        return entry.read()
+
+
 class Swarm(Orchestrator):
     """Replicated services of a Swarm. Nothing but their replica count is ever changed."""
 
-    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.time) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = Breaker(engine)
         self._clock = clock
+        self._look: _Look | str = "the Swarm has not been looked at yet"
+        """The last one, or why there is none. Replaced as a whole: another thread may look."""
         self._behind: dict[str, tuple[int, float]] = {}
         """Services whose slots are not as many as their count: at which version, since when."""
 
@@ -130,22 +166,45 @@ class Swarm(Orchestrator):
         """Give the connection back."""
         self._engine.close()
 
-    def discover(self) -> Sequence[Mapping[str, Any]]:
-        """Services labelled `autoscaler.enable=true`."""
-        return [offer_of(seen) for seen in self._engine.opted_in()]
+    def refresh(self, targets: Sequence[Target]) -> None:
+        """List all services and tasks."""
+        try:
+            listing = self._engine.listing()
+        except OrchestratorError as error:
+            self._look = str(error)
+            raise
+        owners: defaultdict[str, list[str]] = defaultdict(list)
+        for target in targets:
+            with suppress(OrchestratorError):  # `fleet` says it
+                owners[listing.find(target.service).id].append(target.name)
+        self._look = _Look(listing, owners)
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+    def discover(self) -> Sequence[Offer]:
+        """Services labelled `autoscaler.enable=true`."""
+        return [
+            Offer(
+                entry.name,
+                fields_of(entry.labels),
+                known_as=frozenset({entry.id}),
+                formerly=short_name(entry.name, entry.labels),
+            )
+            for entry in self._last().listing.opted_in
+        ]
+
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
         """Count slots and tasks, and say what forbids a change or stands in the way."""
-        seen = self._engine.view(target.service)
+        look = self._last()
+        seen = look.view(target.service)
         low, high = _bounds(seen)
-        kind, words = obstacle(seen.tasks, self._clock()) or (None, None)
+        kind, words = obstacle(seen.tasks, look.listing.now) or (None, None)
         live = [slot for slot in seen.slots if not slot.dead]
         shown = roster([slot.task for slot in live], workers)
         asked = len(shown.draining)
+        pending = [slot for slot in live if not slot.running and slot.task not in shown.draining]
         facts = Fleet(
             replicas=seen.replicas,
             running=len(live) - asked,
-            starting=len(shown.starting),
+            starting=len(pending if workers is None else shown.starting),
             draining=asked + sum(task.leaving for task in seen.tasks),
             dead=seen.dead,
             unhealthy=len(shown.stuck),
@@ -153,7 +212,7 @@ class Swarm(Orchestrator):
             hold_yields=seen.hold_yields,
             obstacle=words,
             obstacle_kind=kind,
-            pending=sum(not slot.running and slot.task not in shown.draining for slot in live),
+            pending=len(pending),
             most=high,
         )
         return _Service(
@@ -164,7 +223,14 @@ class Swarm(Orchestrator):
             low=max(target.min_workers, low),
             high=high,
             behind_s=self._lag(seen),
+            fence=self.fence,
         )
+
+    def _last(self) -> _Look:
+        look = self._look
+        if isinstance(look, str):
+            raise OrchestratorError(look)
+        return look
 
     def _lag(self, seen: ServiceView) -> float:
         """For how many seconds Swarm has been behind the count at this version, holds apart."""

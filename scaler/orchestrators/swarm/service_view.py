@@ -4,7 +4,7 @@ way. Pure."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from scaler.policy.observation import Obstacle
 
 Json = Mapping[str, Any]
 
+LOOK_HEADER = "Autoscaler-Look"
+"""In which a gateway says `ServiceView.look`."""
 LABEL = "autoscaler."
 ENABLE = f"{LABEL}enable"
 _SHORT = {"min": "min_workers", "max": "max_workers"}
@@ -43,6 +45,8 @@ class ServiceView:
     """Why its replica count may not be changed now."""
     hold_yields: bool = False
     """Whether it may be raised in an emergency all the same."""
+    look: int | None = field(default=None, compare=False)
+    """Read through a gateway: when, by that one's clock."""
 
     @property
     def slots(self) -> list[Slot]:
@@ -57,7 +61,12 @@ class ServiceView:
     @property
     def opted_in(self) -> bool:
         """Whether its labels ask for being scaled."""
-        return self.labels.get(ENABLE, "").lower() == "true"
+        return opts_in(self.labels)
+
+
+def opts_in(labels: Mapping[str, str]) -> bool:
+    """Whether these labels ask for being scaled."""
+    return labels.get(ENABLE, "").lower() == "true"
 
 
 def bounds_of(labels: Mapping[str, str], defaults: Mapping[str, int]) -> tuple[int, int]:
@@ -71,15 +80,18 @@ def bounds_of(labels: Mapping[str, str], defaults: Mapping[str, int]) -> tuple[i
     return low, high
 
 
-def offer_of(seen: ServiceView) -> dict[str, str]:
-    """The service's labels `autoscaler.…` as fields of a target."""
-    stack = seen.labels.get("com.docker.stack.namespace", "")
-    fields = {"name": seen.name.removeprefix(f"{stack}_"), "service": seen.name}
-    for label, text in seen.labels.items():
-        name = label.removeprefix(LABEL)
-        if label.startswith(LABEL) and label != ENABLE:
-            fields[_SHORT.get(name, name)] = text
-    return fields
+def fields_of(labels: Mapping[str, str]) -> dict[str, str]:
+    """The labels `autoscaler.…` as fields of a target."""
+    names = {label: label.removeprefix(LABEL) for label in labels if label.startswith(LABEL)}
+    return {
+        _SHORT.get(name, name): labels[label] for label, name in names.items() if label != ENABLE
+    }
+
+
+def short_name(name: str, labels: Mapping[str, str]) -> str:
+    """A service's name without that of its stack."""
+    stack = labels.get("com.docker.stack.namespace", "")
+    return name.removeprefix(f"{stack}_")
 
 
 def _bound(labels: Mapping[str, str], name: str, default: int) -> int:
@@ -109,16 +121,53 @@ def _epoch(text: str) -> float:
     """Seconds of an RFC 3339 time with up to nine digits of fraction; 0 when it is none."""
     try:
         seconds = datetime.fromisoformat(text[:19] + "+00:00").timestamp()
-        fraction = text[19:].rstrip("Z")
-        return seconds + (float(fraction) if fraction.startswith(".") else 0.0)
+        dot, digits = text[19:20], text[20:].removesuffix("Z")
+        return seconds + (float(f"0.{digits}") if dot == "." and digits.isdecimal() else 0.0)
     except ValueError:
         return 0.0
 
 
+def to_json(seen: ServiceView) -> dict[str, Any]:
+    """A view as plain data, without `look`."""
+    return {name: value for name, value in asdict(seen).items() if name != "look"}
+
+
 def from_json(content: Json) -> ServiceView:
-    """What `dataclasses.asdict` made of a view. Raises TypeError or KeyError for anything else."""
-    tasks = tuple(Task(**task) for task in content["tasks"])
-    return ServiceView(**{**content, "tasks": tasks})
+    """What `to_json` made of a view. Raises TypeError or KeyError for anything else."""
+    hold = content["hold"]
+    return ServiceView(
+        id=_of(str, content["id"]),
+        name=_of(str, content["name"]),
+        version=_of(int, content["version"]),
+        replicas=_of(int, content["replicas"]),
+        labels=texts(content["labels"]),
+        tasks=tuple(map(_task_from_json, _of(list | tuple, content["tasks"]))),
+        hold=None if hold is None else _of(str, hold),
+        hold_yields=_of(bool, content["hold_yields"]),
+    )
+
+
+def _task_from_json(content: Json) -> Task:
+    return Task(
+        id=_of(str, content["id"]),
+        slot=_of(int, content["slot"]),
+        node=_of(str, content["node"]),
+        state=_of(str, content["state"]),
+        desired=_of(str, content["desired"]),
+        at=float(_of(int | float, content["at"])),
+        error=_of(str, content["error"]),
+    )
+
+
+def _of(kind: Any, value: Any) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"a {type(value).__name__} where there should be {kind}")
+    return value
+
+
+def texts(labels: Any) -> dict[str, str]:
+    """Labels as they must be; raises TypeError where they are not."""
+    return {_of(str, name): _of(str, text) for name, text in _of(dict, labels).items()}
 
 
 def view(
@@ -146,7 +195,7 @@ def view(
         name=str(spec["Name"]),
         version=int(service["Version"]["Index"]),
         replicas=int(replicated.get("Replicas") or 0),
-        labels=dict(spec.get("Labels") or {}),
+        labels=texts(spec.get("Labels") or {}),
         tasks=parsed,
         hold=firm or leaving,
         hold_yields=firm is None and leaving is not None,

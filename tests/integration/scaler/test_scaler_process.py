@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -30,10 +32,20 @@ def pids(folder: Path) -> list[int]:
     return [int(note.read_text().split('"pid": ')[1].split(",")[0]) for note in notes]
 
 
+def started_in(folder: Path) -> list[int]:
+    """All processes whose log is in `folder`, whether there is a note of them or not."""
+    found = []
+    for log in Path("/proc").glob("[0-9]*/fd/1"):
+        with contextlib.suppress(OSError):
+            if log.readlink().is_relative_to(folder):
+                found.append(int(log.parent.parent.name))
+    return found
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for pid in pids(tmp_path):
+    for pid in started_in(tmp_path):
         os.kill(pid, signal.SIGKILL)
 
 
@@ -133,3 +145,111 @@ def test_the_stuck_are_ended_as_a_supervisor_would_and_another_runs_in_their_pla
     assert well in pids(folder)
     assert reconciled() is None
     assert handle.reconcile() is None, "an old look signals nobody who took over the number"
+
+
+@contextlib.contextmanager
+def full_disk() -> Iterator[None]:
+    """No file of this process can grow."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_a_note_has_no_room_no_worker_is_started(folder: Path) -> None:
+    process = Process(settings(folder))
+    handle = process.fleet(TARGET, [])
+    with full_disk(), pytest.raises(OrchestratorError, match="a worker cannot be started"):
+        handle.scale_up(2)
+    assert started_in(folder) == []
+    assert handle.scale_up(2) == "started 2 workers of video-creator"
+    assert sorted(started_in(folder)) == sorted(pids(folder))
+
+
+def test_a_worker_whose_note_fails_at_the_last_moment_is_not_left_behind(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, renamed = Process(settings(folder)), []
+
+    def rename(self: Path, target: Path) -> Path:
+        renamed.append(target)
+        if len(renamed) == 2:
+            raise OSError(28, "No space left on device")
+        os.rename(self, target)
+        return target
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(OrchestratorError, match="started 1 workers of video-creator of 3; then"):
+        process.fleet(TARGET, []).scale_up(3)
+    assert started_in(folder) == pids(folder)
+    assert len(pids(folder)) == 1
+    assert process.fleet(TARGET, []).facts.running == 1
+
+
+@pytest.mark.parametrize("left", ["", "{}", '{"pid": 0, "born": 0}', "[" * 100_000])
+def test_a_worker_whose_note_is_lost_is_found_again(folder: Path, left: str) -> None:
+    """A scaler that is killed between starting a worker and noting it leaves its place; a
+    machine that crashed may leave an empty note."""
+    process = Process(settings(folder))
+    process.fleet(TARGET, []).scale_up(2)
+    one, two = sorted((folder / TARGET.name).glob("*.json"))
+    before = pids(folder)
+    one.with_suffix(".tmp").write_text(left)
+    os.utime(one.with_suffix(".tmp"), (1, 1))
+    one.unlink()
+    if left != '{"pid": 0, "born": 0}':
+        two.write_text(left)
+    assert Process(settings(folder)).fleet(TARGET, []).facts.running == 2
+    assert sorted(pids(folder)) == sorted(before)
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_a_note_that_is_no_workers_is_put_away(folder: Path) -> None:
+    note = folder / TARGET.name / "nobody.json"
+    note.parent.mkdir()
+    note.write_text("")
+    assert Process(settings(folder)).fleet(TARGET, []).facts.running == 0
+    assert not note.exists()
+
+
+def test_what_cannot_be_read_is_not_taken_for_dead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(settings(folder))
+    process.fleet(TARGET, []).scale_up(1)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        with pytest.raises(OrchestratorError, match="Too many open files"):
+            process.fleet(TARGET, [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert process.fleet(TARGET, []).facts.running == 1
+
+
+def test_nobody_is_started_or_ended_by_who_leads_no_more(folder: Path) -> None:
+    process = Process(settings(folder))
+    process.fleet(TARGET, []).scale_up(1)
+    (pid,) = pids(folder)
+    stuck = [Worker("a", WorkerCondition.UNHEALTHY, 0.0, task=str(pid), stuck=True)]
+    handle = process.fleet(TARGET, stuck)
+
+    def fence() -> None:
+        raise OrchestratorError("others lead")
+
+    process.fence = fence
+    for change in (lambda: handle.scale_up(2), handle.reconcile):
+        with pytest.raises(OrchestratorError, match="others lead"):
+            change()
+    assert started_in(folder) == [pid]
+    del process.fence
+    assert str(handle.reconcile()).startswith("SIGTERM"), "nothing had been counted as done"
+
+
+def test_of_whom_nobody_has_told_nothing_is_said(folder: Path) -> None:
+    process = Process(settings(folder))
+    process.fleet(TARGET, []).scale_up(2)
+    facts = process.fleet(TARGET, None).facts
+    assert (facts.running, facts.starting, facts.draining) == (2, 0, 0)

@@ -78,7 +78,7 @@ class World(Signals, Orchestrator):
 
     # Orchestrator
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
         if self.fleet_error:
             raise OrchestratorError(self.fleet_error)
         states = list(self.states.values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,13 @@ from scaler.gateway.guard import refusal
 from scaler.gateway.listener import GatewayServer
 from scaler.gateway.service import Gateway
 from scaler.orchestrators.base import OrchestratorError
-from scaler.orchestrators.swarm.engine import StaleVersionError
+from scaler.orchestrators.swarm.engine import StaleVersionError, unfenced
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
+from scaler.orchestrators.swarm.listing import Listing
 from scaler.orchestrators.swarm.removal_order import Task
 from scaler.orchestrators.swarm.service_view import ServiceView
 from tests.support.hostile import TOKEN, hostile, request, send
+from tests.support.swarm_services import listing_of
 
 DEFAULTS = {"min": 1, "max": 10}
 ID = "abcdefghijklmnopqrstuvwxy"
@@ -94,11 +96,14 @@ class Engine:
             raise OrchestratorError("the Docker engine does not answer")
         return self.seen if name in (ID, "workers") else replace(self.seen, id=OTHER, labels={})
 
-    def opted_in(self) -> Sequence[ServiceView]:
+    def listing(self) -> Listing:
         self.calls += 1
-        return [self.seen]
+        return listing_of(self.seen)
 
-    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+    def set_replicas(
+        self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
+    ) -> None:
+        fence()
         self.calls += 1
         states = ("running",) * replicas
         self.seen = service(*states, version=self.seen.version + 1)
@@ -129,7 +134,7 @@ def client(port: int) -> Iterator[GatewayEngine]:
 
 def test_the_scalers_own_work_passes(engine: Engine, client: GatewayEngine) -> None:
     assert client.view("workers") == engine.seen
-    assert client.opted_in() == [engine.seen]
+    assert [entry.read() for entry in client.listing().opted_in] == [engine.seen]
     client.set_replicas(client.view("workers"), 4)
     assert engine.seen.replicas == 4
 

@@ -104,7 +104,7 @@ class Services(Signals, Orchestrator):
 
     # Orchestrator
 
-    def fleet(self, target: Target, workers: Sequence[Worker]) -> FleetHandle:
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
         states = list(self.states[target.service].values())
         running = len(states) - states.count("draining")
         facts = Fleet(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from scaler.orchestrators.base import OrchestratorError
-from scaler.orchestrators.swarm.engine import StaleVersionError
+from scaler.orchestrators.swarm.engine import StaleVersionError, unfenced
+from scaler.orchestrators.swarm.listing import Listing
 from scaler.orchestrators.swarm.orchestrator import Swarm
 from scaler.orchestrators.swarm.removal_order import Task
 from scaler.orchestrators.swarm.service_view import ServiceView
 from scaler.policy.observation import Worker, WorkerCondition
 from scaler.policy.target import Target
+from tests.support.handles import looked
+from tests.support.swarm_services import listing_of
 
 TARGET = Target(name="videos", service="videos")
 
@@ -40,10 +43,13 @@ class Engine:
             act()
         return self.seen
 
-    def opted_in(self) -> Sequence[ServiceView]:
-        return [self.seen]
+    def listing(self) -> Listing:
+        return listing_of(self.seen)
 
-    def set_replicas(self, seen: ServiceView, replicas: int) -> None:
+    def set_replicas(
+        self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
+    ) -> None:
+        fence()
         act, self.before_change = self.before_change, None
         if act:
             act()
@@ -79,7 +85,7 @@ def clock() -> Clock:
 
 
 def reconciled(swarm: Swarm) -> str | None:
-    return swarm.fleet(TARGET, []).reconcile()
+    return looked(swarm, TARGET).reconcile()
 
 
 def settled(engine: Engine, clock: Clock, *waits: float) -> list[str | None]:
@@ -149,12 +155,12 @@ def test_a_person_who_changes_the_service_meanwhile_wins_and_the_next_cycle_rais
 ) -> None:
     engine = Engine(replicas=1, running=1)
     swarm = Swarm(engine, clock=clock)
-    handle = swarm.fleet(TARGET, [])
+    handle = looked(swarm, TARGET)
     setattr(engine, moment, lambda: engine.person(replicas=2))
     assert handle.scale_up(3) == OVERTAKEN
     assert engine.seen.replicas == 2
     assert handle.scale_up(3) == OVERTAKEN, "that look is past"
-    assert swarm.fleet(TARGET, []).scale_up(3) == "videos: replicas 2 -> 3"
+    assert looked(swarm, TARGET).scale_up(3) == "videos: replicas 2 -> 3"
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -164,7 +170,7 @@ def test_a_person_who_changes_the_service_meanwhile_wins_and_the_next_cycle_lowe
     engine = Engine(replicas=3, running=3)
     engine.leave(3)
     swarm = Swarm(engine, clock=clock)
-    handle = swarm.fleet(TARGET, [])
+    handle = looked(swarm, TARGET)
     setattr(engine, moment, engine.person)
     assert handle.reconcile() == OVERTAKEN
     assert engine.seen.replicas == 3
@@ -174,9 +180,9 @@ def test_a_person_who_changes_the_service_meanwhile_wins_and_the_next_cycle_lowe
 def test_slots_left_over_are_not_taken_in_where_a_person_changes_the_service(clock: Clock) -> None:
     engine = Engine(replicas=2, running=3)
     swarm = Swarm(engine, clock=clock)
-    swarm.fleet(TARGET, [])
+    looked(swarm, TARGET)
     clock.now += 11
-    handle = swarm.fleet(TARGET, [])
+    handle = looked(swarm, TARGET)
     engine.before_change = engine.person
     assert handle.reconcile() == OVERTAKEN
     assert reconciled(swarm) is None, "Swarm has its time again"
@@ -187,7 +193,7 @@ def test_the_tasks_of_the_last_moment_say_whether_the_count_is_lowered(clock: Cl
     engine = Engine(replicas=4, running=4)
     engine.leave(3)
     swarm = Swarm(engine, clock=clock)
-    handle, tasks = swarm.fleet(TARGET, []), engine.seen.tasks
+    handle, tasks = looked(swarm, TARGET), engine.seen.tasks
 
     def last_one_restarts() -> None:
         *others, last = engine.seen.tasks
@@ -204,7 +210,7 @@ def test_the_tasks_of_the_last_moment_say_whether_the_count_is_lowered(clock: Cl
 def test_a_hold_that_comes_meanwhile_forbids_what_the_look_allowed(clock: Clock) -> None:
     engine = Engine(replicas=2, running=2)
     engine.leave(2)
-    handle = Swarm(engine, clock=clock).fleet(TARGET, [])
+    handle = looked(Swarm(engine, clock=clock), TARGET)
     engine.seen = replace(engine.seen, hold="1 tasks finish their jobs", hold_yields=True)
     assert handle.reconcile() is None
     with pytest.raises(OrchestratorError, match="finish their jobs"):
@@ -217,8 +223,8 @@ def test_the_calls_of_a_look_may_come_in_any_order(clock: Clock) -> None:
     engine.leave(3)
     swarm = Swarm(engine, clock=clock)
     leaver = Worker("w", WorkerCondition.DRAINING, 0.0, task="t1")
-    handle = swarm.fleet(TARGET, [leaver])
-    swarm.fleet(TARGET, [])
+    handle = looked(swarm, TARGET, [leaver])
+    looked(swarm, TARGET)
     assert handle.facts.running == 1
     said = handle.scale_up(2)
     assert said == "videos: replicas 3 -> 4", (
