@@ -164,30 +164,29 @@ class Controller:
 
     def order(self, name: str, order: Order) -> None:
         """Have a person's order hold, here and at other scalers. Raises KeyError for a target
-        that there is not."""
+        that there is not, HistoryError when it can be written down nowhere."""
         state, shown = self._states[name], self._orders.shown()
         with state.lock:
-            self._take(state, self._orders.latest(name, order, shown))
+            latest = self._orders.latest(name, order, shown)
+            # Written down first: what is in force outlives a restart.
+            self._orders.keep(name, latest, apply_order(state.memory, latest).to_json())
+            self._take(state, latest)
         self._orders.share([name], shown)
 
     def _take(self, state: _State, order: Order) -> None:
-        """Written down first: what is in force outlives a restart."""
-        name, memory = state.target.name, apply_order(state.memory, order)
-        self._orders.keep(name, order, memory.to_json())
-        state.memory = memory
-        _log.info("ordered", target=name, **order.model_dump(mode="json"))
+        state.memory = apply_order(state.memory, order)
+        _log.info("ordered", target=state.target.name, **order.model_dump(mode="json"))
 
     def _take_orders(self) -> None:
         try:
-            shown = self._orders.shown()
-            if shown is None:
-                return
+            shown, now = self._orders.shown(), self._clock()
             for name, state in self._states.items():
                 with state.lock:
-                    theirs = self._orders.of_others(name, shown)
-                    if theirs is not None:
-                        self._take(state, theirs)
-            self._orders.share(self._states.keys(), shown)
+                    due = self._orders.due(name, state.memory, shown, now)
+                    if due is not None:
+                        self._take(state, due)
+            if shown is not None:
+                self._orders.share(self._states.keys(), shown)
         except Exception:
             # As in a cycle: what can be done without goes on.
             _log.exception("orders of other scalers not taken")
@@ -246,8 +245,8 @@ class Controller:
                 target.name,
                 now,
                 _kind(cycle),
-                explain.record(decision, cycle.applied),
-                state.memory.to_json(),
+                lambda: explain.record(decision, cycle.applied),
+                state.memory.to_json,
             )
         return cycle
 
