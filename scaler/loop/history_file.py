@@ -180,11 +180,12 @@ class HistoryFile:
             self.path, timeout=_BUSY_S, check_same_thread=False, isolation_level=None
         )
         try:
+            _check_tables(db)
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA:
                 db.execute(statement)
-            _check(db)
+            _check_pages(db)
             _insert(db, self._rescued)
             db.execute("COMMIT")
         except BaseException:
@@ -273,12 +274,16 @@ def _inode(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _check(db: sqlite3.Connection) -> None:
-    """What takes no time on a file of any size; other damage shows when it is met."""
+def _check_tables(db: sqlite3.Connection) -> None:
+    """First, since another program's database is not to be changed."""
     for table, columns in _COLUMNS.items():
         present = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
-        if not present.issuperset(columns):
-            raise DamageError(f"{table} is another table")
+        if present and not present.issuperset(columns):
+            raise DamageError(f"{table} is another program's table")
+
+
+def _check_pages(db: sqlite3.Connection) -> None:
+    """What takes no time on a file of any size; damage elsewhere shows when it is met."""
     for table in _PRECIOUS:
         (found,) = db.execute(f"PRAGMA quick_check({table})").fetchone()
         if found != "ok":
