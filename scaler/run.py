@@ -159,7 +159,7 @@ def _controller(
         ledger=leader,
         leads=leader.leads,
         board=LedgerBoard(ledger),
-        discover=discovery,
+        discovery=discovery,
         history=history,
         metrics=ScalerMetrics(version("rabbitreels-autoscaler")),
         recall=Restore(past, interval_s=config.scaling.metrics_collection_interval),

@@ -11,6 +11,7 @@ from common.logs import get
 from scaler.loop.applying import Applier
 from scaler.loop.clock import LoopClock
 from scaler.loop.containment import Containment, LoopPart, sentence
+from scaler.loop.discovery import Discovery
 from scaler.loop.drain import DrainLedger, Drains
 from scaler.loop.history import History
 from scaler.loop.lookout import Lookout, Sight
@@ -48,17 +49,17 @@ class Controller:
         clock: LoopClock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         leads: Callable[[], bool] = lambda: True,
-        discover: Callable[[], Sequence[Target]] = tuple,
+        discovery: Discovery | None = None,
         board: OrderBoard | None = None,
     ) -> None:
         """`recall` completes the memories that the history last held. `leads` tells whether this
-        of several scalers may act; `discover` gives targets beside the configured ones, which may
-        come and go. On `board` several scalers see what people ordered of any of them."""
+        of several scalers may act; `discovery` gives targets beside the configured ones, which
+        may come and go. On `board` several scalers see what people ordered of any of them."""
         self.contained = Containment()
         self._lookout = Lookout(signals, self.contained)
         self._applier = Applier(leads, self.contained, monotonic)
         self._recall = Recall(recall, self.contained)
-        self._discover = discover
+        self._discovery = discovery
         self._discovered: list[Target] = []
         self._ledger = ledger
         self.interval_s = 1.0
@@ -101,7 +102,9 @@ class Controller:
         }
 
     def _look_for_targets(self) -> None:
-        found = list(self._discover())
+        if self._discovery is None:
+            return
+        found = list(self._discovery())
         if found != self._discovered:
             targets = (*found, *self._configured)
             self._take_up(self._states_of(targets, self._orchestrators))
@@ -160,7 +163,8 @@ class Controller:
     @property
     def problems(self) -> list[str]:
         """What fails now beside the deciding, a sentence each."""
-        return self.contained.sentences()
+        refused = () if self._discovery is None else self._discovery.problems
+        return [*self.contained.sentences(), *refused]
 
     def order(self, name: str, order: Order) -> None:
         """Have a person's order hold, here and at other scalers.
@@ -170,26 +174,25 @@ class Controller:
         """
         state, shown = self._states[name], self._orders.shown()
         with state.lock:
-            self._take(state, self._orders.latest(name, order, shown))
+            latest = self._orders.latest(name, order, shown)
+            # Written down first: what is in force outlives a restart.
+            self._orders.keep(name, latest, apply_order(state.memory, latest).to_json())
+            self._take(state, latest)
         self._orders.share([name], shown)
 
     def _take(self, state: TargetState, order: Order) -> None:
-        """Written down first: what is in force outlives a restart."""
-        name, memory = state.target.name, apply_order(state.memory, order)
-        self._orders.keep(name, order, memory.to_json())
-        state.memory = memory
-        _log.info("ordered", target=name, **order.model_dump(mode="json"))
+        state.memory = apply_order(state.memory, order)
+        _log.info("ordered", target=state.target.name, **order.model_dump(mode="json"))
 
-    def _take_orders(self) -> None:
+    def _take_orders(self, now: float) -> None:
         shown = self._orders.shown()
-        if shown is None:
-            return
         for name, state in self._states.items():
             with self.contained.of(LoopPart.ORDERS, name), state.lock:
-                theirs = self._orders.of_others(name, shown)
-                if theirs is not None:
-                    self._take(state, theirs)
-        self._orders.share(self._states.keys(), shown)
+                due = self._orders.due(name, state.memory, shown, now)
+                if due is not None:
+                    self._take(state, due)
+        if shown is not None:
+            self._orders.share(self._states.keys(), shown)
 
     def subscribe(self, listener: Callable[[], None], name: str = "") -> Callable[[], None]:
         """Call `listener` after every cycle, on the loop's thread; returns what ends that."""
@@ -211,7 +214,7 @@ class Controller:
         """One cycle of all targets; the sentence in which each ended."""
         began = time.monotonic()
         now = self._now()
-        states = self._targets_of_cycle()
+        states = self._targets_of_cycle(now)
         looks = self._lookout.look(states)
         waiting = self._recall.complete(states, looks, now)
         for state in states:
@@ -233,6 +236,7 @@ class Controller:
         now, stepped_s = self._clock.moment()
         if stepped_s:
             _log.warning("the clock was set", by_seconds=round(stepped_s, 3))
+            self._orders.shift(stepped_s)
             for state in self._states.values():
                 with state.lock:
                     state.memory = state.memory.shifted(stepped_s)
@@ -240,14 +244,14 @@ class Controller:
                         state.past.kept = state.past.kept.shifted(stepped_s)
         return now
 
-    def _targets_of_cycle(self) -> list[TargetState]:
+    def _targets_of_cycle(self, now: float) -> list[TargetState]:
         if self.metrics.cycles == 0:
             # Who asks to be scaled is asked of backends that have been looked at.
             self._lookout.refresh(self.targets)
         with self.contained.of(LoopPart.DISCOVERY):
             self._look_for_targets()
         with self.contained.of(LoopPart.ORDERS, "of other scalers"):
-            self._take_orders()
+            self._take_orders(now)
         return list(self._states.values())
 
     def _watch_history(self) -> None:
@@ -289,6 +293,7 @@ class Controller:
             kind,
             partial(explain.record, cycle.decision, cycle.applied),
             state.memory.to_json,
+            identity=state.target.identity,
         )
 
     def _log_obstacle(self, state: TargetState, fleet: Fleet | None) -> None:
@@ -305,11 +310,13 @@ class Controller:
 
     def _last_memory(self, target: Target) -> Memory | None:
         """As the history last held it, as if the clock had never been ahead of now."""
-        kept = self.history.memory(target.name)
+        former = self._discovery.formerly.get(target.name) if self._discovery else None
+        names = () if former is None else (former,)
+        kept = self.history.memory(target.name, target.identity, names)
         if kept is None:
             return None
         try:
-            memory = Memory.from_json(kept[1])
+            memory = Memory.from_json(kept.content)
         except (KeyError, TypeError, ValueError) as error:
             _log.warning("memory unreadable", target=target.name, error=repr(error))
             return None

@@ -1,93 +1,190 @@
-"""Every decision, kept and readable, and the policy's memory across restarts, in SQLite."""
+"""Every decision, kept and readable, and the policy's memory across restarts.
+
+The loop hands over and goes on; a thread writes. Only an order is waited for.
+"""
 
 from __future__ import annotations
 
 import json
-import sqlite3
+import math
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from common.errors import ConfigError
+from common.logs import get
+from scaler.loop.history_file import FAULTS, Batch, HistoryFile
+from scaler.loop.history_pending import Entry, Pending, Span, encoded
+from scaler.loop.history_retention import EVERY_S as PRUNE_EVERY_S
+from scaler.loop.history_retention import deletion
 
 _STEADY_EVERY_S = 60.0
-_PRUNE_EVERY_S = 3600.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS decisions (
-    target TEXT NOT NULL, at REAL NOT NULL, action TEXT NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (target, at)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS orders (
-    target TEXT NOT NULL, at REAL NOT NULL, content TEXT NOT NULL, PRIMARY KEY (target, at)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS memories (
-    target TEXT PRIMARY KEY, at REAL NOT NULL, content TEXT NOT NULL
-) WITHOUT ROWID;
-"""
+_FLUSH_EVERY_S = 2.0
+_TRY_AGAIN_S = (1.0, 30.0)
+# A process that is started again and again prunes as well.
+_PRUNE_FIRST_S = 60.0
+_PRUNE_AT_A_TIME_S = 0.5
+_BETWEEN_STEPS_S = 0.01
+_ORDER_TURN_S = 3.0
+_CLOSE_S = 5.0
+_ALWAYS: Span = (-1e18, 1e18)
+_log = get("history")
+
+
+class HistoryError(Exception):
+    """An order could not be written down. Says why, for a person."""
+
+
+class Kept(NamedTuple):
+    """A memory as it was last recorded."""
+
+    at: float
+    """Epoch seconds."""
+    content: Any
+    identity: str = ""
+    """What it was recorded of; "" where that is not known."""
+
+
+class _Last(NamedTuple):
+    """Of a target, what the history has to know to take the next decision."""
+
+    kept_at: float
+    kind: str
+    identity: str
 
 
 class History:
-    """Decisions and memories by target. Safe for use from several threads."""
+    """Decisions, orders and memories by target. Safe for use from several threads.
 
-    def __init__(self, folder: Path, *, retention_s: float) -> None:
-        """Opens or creates `folder`/history.sqlite; raises ConfigError when it can't."""
-        path = folder / "history.sqlite"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(
-                "HISTORY_PATH", str(folder), f"a writable folder ({error})"
-            ) from error
-        self._lock = threading.Lock()
+    A disk that refuses costs nothing but what is kept: no method but `order` raises for it, what
+    is read waits for it a second at most, and an order four.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        retention_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Opens or creates `folder`/history.sqlite. Raises ConfigError for a folder that cannot
+        be one to write to; a disk that is full, read-only or failing is tried again, and so is a
+        database that is locked. `clock` gives monotonic seconds."""
+        self._file = HistoryFile(folder)
+        self._clock = clock
         self._retention_s = retention_s
-        self._last: dict[str, tuple[float, str]] = {}
-        self._pruned_at = 0.0
+        self._pending = Pending()
+        self._last: dict[str, _Last] = {}
+        self._now: float | None = None
+        self._writing = threading.Lock()
+        self._unwritten: str | None = None
+        self._unread: str | None = None
+        self._wait_s = _FLUSH_EVERY_S
+        self._prune_at = clock() + _PRUNE_FIRST_S
+        self._pruning: Iterator[None] = iter(())
+        self._stop = threading.Event()
+        try:
+            self._file.open()
+        except FAULTS as error:
+            self._refused(error)
+        self._writer = threading.Thread(target=self._write_behind, name="history", daemon=True)
+        self._writer.start()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, as a sentence; None while nothing is."""
+        folder, why = self._file.folder, self._unwritten
+        if why is None:
+            why = self._unread
+            return None if why is None else f"the history in {folder} cannot be read: {why}"
+        decisions, orders = self._pending.counts()
+        shared = f"; {orders} of the orders are in the ledger alone" if orders else ""
+        return (
+            f"the history in {folder} cannot be written: {why}; decisions go on, "
+            f"{decisions} of them are kept in memory{shared}"
+        )
+
+    @property
+    def dropped(self) -> int:
+        """Decisions that were not kept, since there was no room for them any longer."""
+        return self._pending.dropped
+
+    @property
+    def set_aside(self) -> str:
+        """Where a damaged database was put; "" when there was none."""
+        return self._file.set_aside
 
     def record(
-        self, target: str, at: float, kind: str, decision: Mapping[str, Any], memory: Any
+        self,
+        target: str,
+        at: float,
+        kind: str,
+        decision: Callable[[], Mapping[str, Any]],
+        memory: Callable[[], Any],
+        *,
+        identity: str = "",
     ) -> None:
-        """Keep a decision and the memory that it leaves.
+        """Take a decision made at `at` (epoch seconds), and the memory that it leaves. Returns
+        at once.
 
         `kind` says what it amounts to: while it stays the same, one decision a minute is kept.
-        Memory is always the newest.
+        Memory is always the newest. Both are made when they are written, on another thread, and
+        must not wait for anything. `identity` says what it is a memory of. Of one target, calls
+        of `record` and `order` come one after the other.
         """
-        before = self._last.get(target)
-        with self._lock:
-            if before is None or before[1] != kind or at - before[0] >= _STEADY_EVERY_S:
-                self._last[target] = (at, kind)
-                self._db.execute(
-                    "INSERT OR REPLACE INTO decisions VALUES (?, ?, ?, ?)",
-                    (target, at, str(decision.get("action", "")), json.dumps(decision)),
-                )
-            self._db.execute(
-                "INSERT OR REPLACE INTO memories VALUES (?, ?, ?)", (target, at, json.dumps(memory))
-            )
-            if at - self._pruned_at > _PRUNE_EVERY_S:
-                self._pruned_at = at
-                for table in ("decisions", "orders"):
-                    self._db.execute(
-                        f"DELETE FROM {table} WHERE at < ?",  # noqa: S608 - names of our own
-                        (at - self._retention_s,),
-                    )
+        if not math.isfinite(at):
+            return
+        now, last = self._clock(), self._last.get(target)
+        changed = last is None or last.kind != kind
+        if last is None or changed or now - last.kept_at >= _STEADY_EVERY_S:
+            self._last[target] = _Last(now, kind, identity)
+            self._pending.decision(Entry(target, at, decision))
+        elif last.identity != identity:
+            self._last[target] = last._replace(identity=identity)
+        self._pending.memory(Entry(target, at, memory, identity=identity, urgent=changed))
+        self._now = at
 
     def order(self, target: str, at: float, content: Mapping[str, Any], memory: Any) -> None:
-        """Keep what a person ordered, and the memory that it leaves, at once."""
-        with self._lock:
-            self._db.execute(
-                "INSERT OR REPLACE INTO orders VALUES (?, ?, ?)", (target, at, json.dumps(content))
-            )
-            self._db.execute(
-                "INSERT OR REPLACE INTO memories VALUES (?, ?, ?)", (target, at, json.dumps(memory))
-            )
+        """Keep what a person ordered, and the memory that it leaves: on the disk when this
+        returns. Raises HistoryError when that is not possible; nothing of it is kept then."""
+        text = encoded(memory)
+        last = self._last.get(target)
+        identity = last.identity if last else ""
+        batch = Batch(
+            orders=[(target, at, encoded(content))],
+            memories=[(target, at, text)],
+            identities=[(target, at, identity)] if identity else [],
+        )
+        if not self._writing.acquire(timeout=_ORDER_TURN_S):
+            raise HistoryError(f"the history in {self._file.folder} does not answer")
+        try:
+            self._file.write(batch, durable=True)
+            self._pending.settle_memory(target)
+        except FAULTS as error:
+            self._refused(error)
+            raise HistoryError(
+                f"the history in {self._file.folder} cannot be written: {error}"
+            ) from error
+        finally:
+            self._writing.release()
+
+    def order_behind(self, target: str, at: float, content: Mapping[str, Any]) -> None:
+        """Keep an order that outlives a restart elsewhere; written as soon as possible."""
+        self._pending.order(Entry(target, at, lambda: content))
 
     def orders(self, target: str, *, limit: int = 100) -> list[dict[str, Any]]:
         """What people ordered, newest first."""
-        return self._newest("orders", target, (-1e18, 1e18), limit)
+        query = "SELECT at, content FROM orders WHERE target = ?"
+        return self._newest(query, target, self._pending.orders_of, _ALWAYS, limit)
+
+    def newest_orders(self) -> dict[str, Any] | None:
+        """The newest order of each target; None when that cannot be read now."""
+        rows = self._read("SELECT target, max(at), content FROM orders GROUP BY target")
+        if rows is None:
+            return None
+        found = {target: _parsed(content) for target, _, content in rows}
+        return {target: content for target, content in found.items() if content is not None}
 
     def decisions(
         self,
@@ -98,29 +195,153 @@ class History:
         limit: int = 100,
     ) -> list[dict[str, Any]]:
         """The newest decisions between two moments (epoch seconds), newest first."""
-        span = (-1e18 if since is None else since, 1e18 if until is None else until)
-        return self._newest("decisions", target, span, limit)
+        span = (_ALWAYS[0] if since is None else since, _ALWAYS[1] if until is None else until)
+        query = "SELECT at, content FROM decisions WHERE target = ?"
+        return self._newest(query, target, self._pending.decisions_of, span, limit)
 
-    def _newest(
-        self, table: str, target: str, span: tuple[float, float], limit: int
-    ) -> list[dict[str, Any]]:
-        with self._lock:
-            rows = self._db.execute(
-                f"SELECT content FROM {table} WHERE target = ? AND at BETWEEN ? AND ?"  # noqa: S608 - names of our own
-                " ORDER BY at DESC LIMIT ?",
-                (target, *span, limit),
-            ).fetchall()
-        return [json.loads(row[0]) for row in rows]
+    def memories(self) -> dict[str, Kept]:
+        """The memory of every target that was ever recorded, by its name."""
+        return self._memories("")
 
-    def memory(self, target: str) -> tuple[float, Any] | None:
-        """(epoch seconds, memory) as last recorded, or None."""
-        with self._lock:
-            row = self._db.execute(
-                "SELECT at, content FROM memories WHERE target = ?", (target,)
-            ).fetchone()
-        return None if row is None else (row[0], json.loads(row[1]))
+    def memory(self, target: str, identity: str = "", formerly: Sequence[str] = ()) -> Kept | None:
+        """The memory of one target, as `chosen` from all."""
+        names = (target, *formerly)
+        marks = ", ".join("?" * len(names))
+        return chosen(
+            self._memories(f" WHERE target IN ({marks})", names), target, identity, formerly
+        )
+
+    def flush(self) -> None:
+        """Write now what is not written yet, as far as the disk takes it."""
+        self._flush(everything=True)
 
     def close(self) -> None:
-        """Write out and close."""
-        with self._lock:
-            self._db.close()
+        """Write out and close, within five seconds."""
+        self._stop.set()
+        self._writer.join(_CLOSE_S)
+
+    def _memories(self, which: str, names: Sequence[str] = ()) -> dict[str, Kept]:
+        # First: what is written meanwhile is then in both.
+        pending = self._pending.memories(names)
+        rows = self._read(
+            "SELECT target, memories.at, content, identity FROM memories"  # noqa: S608 - marks alone
+            f" LEFT JOIN identities USING (target, at){which}",
+            names,
+        )
+        found = {
+            target: Kept(at, _parsed(content), identity or "")
+            for target, at, content, identity in rows or ()
+        }
+        for each in pending:
+            found[each.target] = Kept(each.at, _parsed(each.text()), each.identity)
+        return {target: kept for target, kept in found.items() if kept.content is not None}
+
+    def _newest(
+        self,
+        query: str,
+        target: str,
+        pending: Callable[[str, Span], dict[float, str]],
+        span: Span,
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        unwritten = pending(target, span)
+        rows = self._read(
+            f"{query} AND at BETWEEN ? AND ? ORDER BY at DESC LIMIT ?", (target, *span, limit)
+        )
+        found = {at: text for at, text in rows or () if isinstance(at, float)} | unwritten
+        newest = sorted(found.items(), reverse=True)[:limit]
+        contents = [_parsed(text) for _, text in newest]
+        return [content for content in contents if isinstance(content, dict)]
+
+    def _read(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]] | None:
+        try:
+            rows = self._file.read(query, values)
+        except FAULTS as error:
+            self._unread = str(error)
+            return None
+        self._unread = None
+        return rows
+
+    # The writer
+
+    def _write_behind(self) -> None:
+        while not self._stop.wait(self._wait_s):
+            try:
+                self._flush(everything=False)
+                if self._unread is not None:
+                    self._read("SELECT count(*) FROM memories")
+                self._prune()
+            except Exception:
+                # A fault of ours must not end the writing.
+                _log.exception("history not written")
+        self.flush()
+        if self._unwritten is not None:
+            _log.warning(
+                "history closed with decisions unwritten", number=self._pending.counts()[0]
+            )
+        with self._writing:
+            self._file.close()
+
+    def _flush(self, *, everything: bool) -> None:
+        with self._writing:
+            taken = self._pending.take(everything=everything)
+            try:
+                self._file.write(taken.batch)
+            except FAULTS as error:
+                self._refused(error)
+                return
+            self._pending.written(taken)
+        self._wait_s = _FLUSH_EVERY_S
+        if self._unwritten is not None:
+            self._unwritten = None
+            _log.info("history written again", dropped=self.dropped)
+
+    def _refused(self, error: Exception) -> None:
+        if self._unwritten is None:
+            self._wait_s = _TRY_AGAIN_S[0]
+        else:
+            self._wait_s = min(2 * self._wait_s, _TRY_AGAIN_S[1])
+        if self._unwritten != str(error):
+            self._unwritten = str(error)
+            _log.warning("history not written", reason=self._unwritten)
+
+    def _prune(self) -> None:
+        """A little of what is due, so that writing goes on beside it."""
+        now = self._clock()
+        if self._unwritten is not None or self._now is None:
+            return
+        if now >= self._prune_at:
+            self._prune_at = now + PRUNE_EVERY_S
+            self._pruning = deletion(
+                self._file, self._now, self._retention_s, lambda: self._writing
+            )
+            for target, last in list(self._last.items()):
+                if last.kept_at < now - PRUNE_EVERY_S:
+                    self._last.pop(target, None)
+        until = time.monotonic() + _PRUNE_AT_A_TIME_S
+        try:
+            for _ in self._pruning:
+                if self._stop.wait(_BETWEEN_STEPS_S) or time.monotonic() > until:
+                    break
+        except FAULTS as error:
+            _log.warning("history not pruned", reason=str(error))
+
+
+def chosen(
+    memories: Mapping[str, Kept], target: str, identity: str = "", formerly: Sequence[str] = ()
+) -> Kept | None:
+    """Of all memories the newest that is `target`'s, kept under its name or a former one.
+
+    One that was recorded of something else than `identity` is not; one of which that is not
+    known, as when an older version kept it, is taken at its name.
+    """
+    found = [memories[name] for name in (target, *formerly) if name in memories]
+    ours = [each for each in found if not (each.identity and identity) or each.identity == identity]
+    return max(ours, key=lambda each: each.at, default=None)
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None

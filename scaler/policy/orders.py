@@ -42,6 +42,12 @@ class Order(BaseModel):
             raise ValueError("an override has a number and an end")
         return self
 
+    def moved(self, by_s: float) -> Order:
+        """The same order with its end so much later."""
+        if not by_s or self.until is None:
+            return self
+        return self.model_copy(update={"until": self.until + by_s})
+
     def holds_at(self, now: float) -> bool:
         """Whether it keeps the policy from deciding by demand at `now`."""
         if self.order is OrderKind.RESUME:

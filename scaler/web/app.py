@@ -16,6 +16,7 @@ from starlette.responses import StreamingResponse
 
 from common.errors import shorten
 from common.http import exposition
+from scaler.loop.history import HistoryError
 from scaler.policy.orders import Order, OrderKind
 from scaler.policy.target import Target
 from scaler.web.access import Access, Nonces, Rates, Role
@@ -45,7 +46,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 _ACTION_REFUSALS: dict[int | str, dict[str, Any]] = {
     **_REFUSALS,
-    **{status: {"model": Problem} for status in (411, 413, 415)},
+    **{status: {"model": Problem} for status in (411, 413, 415, 503)},
 }
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
@@ -85,7 +86,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        exception_handlers={RequestValidationError: _invalid, 500: _failed},
+        exception_handlers={
+            RequestValidationError: _invalid,
+            HistoryError: _not_ordered,
+            500: _failed,
+        },
     )
     app.state.board = board
     nonces, pulse = Nonces(), Pulse()
@@ -288,6 +293,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
     allowed = str(problem["msg"]).removeprefix("Input should be ")
     detail = f"{field}: {shorten(problem.get('input'))} is not allowed; allowed: {allowed}"
     return JSONResponse({"detail": detail}, HTTPStatus.UNPROCESSABLE_ENTITY)
+
+
+async def _not_ordered(_: Request, error: Exception) -> Response:
+    """What could not be written down is not in force."""
+    return JSONResponse({"detail": str(error)}, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
 async def _failed(_: Request, __: Exception) -> Response:
