@@ -306,6 +306,8 @@ class Controller:
         decision: Decision,
         done: Applied,
     ) -> Applied:
+        if decision.replicas is None:
+            return done
         name, running = state.target.name, fleet.facts.running
         leaving = sorted(state.drains.pending(workers))
         surplus = running - len(leaving) - decision.replicas

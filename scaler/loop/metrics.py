@@ -107,11 +107,14 @@ class ScalerMetrics:
             self._reason.remove(*self._reasons[name])
         self._reasons[name] = reason
         self._reason.labels(*reason).set(1)
-        self._target.labels(name).set(decision.replicas)
+        if decision.replicas is not None:
+            self._target.labels(name).set(decision.replicas)
         self._low.labels(name).set(limits.low)
         self._high.labels(name).set(limits.high)
         self._decisions.labels(name, decision.action).inc()
-        self._at_max.labels(name).set(decision.replicas >= limits.high)
+        self._at_max.labels(name).set(
+            decision.replicas is not None and decision.replicas >= limits.high
+        )
         self._held.labels(name).set(decision.action is Action.HOLD)
         for proposal, number in decision.proposals:
             self._proposal.labels(name, proposal).set(number)
