@@ -51,10 +51,12 @@ class ControllerDecisions:
         return [target.name for target in self._controller.targets]
 
     def latest(self, target_name: str) -> DecidedTarget | None:
-        """The last decision for that target; None before the first."""
+        """The last decision for that target; None before the first that had a number."""
         cycle = self._controller.latest(target_name)
         if cycle is None:
             return None
         decision = cycle.decision
         replicas = decision.replicas
+        if replicas is None:
+            return None
         return DecidedTarget(replicas, replicas > 0, decision.at, explain.reason(decision))

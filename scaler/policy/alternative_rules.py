@@ -5,9 +5,10 @@ from __future__ import annotations
 from math import ceil
 
 from scaler.policy.observation import Known, Observation
+from scaler.policy.target import MAX_REPLICAS
 
 
-def thresholds_want(observation: Observation, active: int, max_workers: int) -> int:
+def thresholds_want(observation: Observation, active: int) -> int:
     """One worker per waiting job and one more; shrink by half at most; 1 or 2 when idle.
 
     It looks at waiting jobs only, so a busy fleet with an empty queue looks idle to it.
@@ -15,10 +16,10 @@ def thresholds_want(observation: Observation, active: int, max_workers: int) -> 
     waiting = observation.waiting
     if not isinstance(waiting, Known):
         raise ValueError("the threshold rule needs the number of waiting jobs")
-    depth = int(waiting.value)
+    depth = int(min(waiting.value, MAX_REPLICAS))
     if depth == 0:
         return max(1, min(active, 2))
-    wanted = min(depth + 1, max_workers)
+    wanted = depth + 1
     return wanted if wanted >= active else max(wanted, active // 2)
 
 
@@ -27,4 +28,5 @@ def raw_wants(observation: Observation, per_worker: float) -> int:
     signal = dict(observation.extra)["query"]
     if not isinstance(signal, Known):
         raise ValueError("policy raw needs an answer to its query")
-    return max(0, ceil(signal.value / per_worker))
+    # A load below nothing, which an operator's formula may come to, is none.
+    return ceil(min(max(signal.value / per_worker, 0.0), MAX_REPLICAS))

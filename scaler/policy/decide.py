@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 from scaler.policy import explain
 from scaler.policy.alternative_rules import raw_wants, thresholds_want
+from scaler.policy.ceiling import ceiling, standing
 from scaler.policy.decision import Action, Decision, ProposalKind
 from scaler.policy.limits import Limit
 from scaler.policy.memory import Memory, order_at
-from scaler.policy.observation import Fleet, Known, Observation
+from scaler.policy.observation import Fleet, Known, Observation, believed
 from scaler.policy.orders import Order, OrderKind
 from scaler.policy.remember import (
     MINUTE_S,
@@ -27,7 +28,7 @@ from scaler.policy.remember import (
     unknown_signal,
 )
 from scaler.policy.schedule import Bounds
-from scaler.policy.target import Fallback, Rule, Target
+from scaler.policy.target import MAX_REPLICAS, Fallback, Rule, Target
 from scaler.policy.trailing_maxima import peak
 
 Proposals = tuple[tuple[ProposalKind, float], ...]
@@ -55,6 +56,7 @@ def decide(
     observation: Observation, memory: Memory, target: Target, now: float
 ) -> tuple[Decision, Memory]:
     """The decision at `now` (epoch seconds), and the memory to hand in next time."""
+    observation = believed(observation)
     memory = remember(observation, memory, target, now)
     bounds, order = bounds_in_force(memory, target, now), order_at(memory, now)
     case = _Case(observation, memory, target, bounds, order, now)
@@ -80,7 +82,7 @@ def decide(
         memory = replace(memory, replaced=total - number)
     memory = moved(memory, number, target, now, known_at=now)
     idle = observation.idle
-    may_leave = int(idle.value) if isinstance(idle, Known) else 0
+    may_leave = int(min(idle.value, seen.running)) if isinstance(idle, Known) else 0
     decision = Decision(
         now,
         target.name,
@@ -95,7 +97,7 @@ def decide(
         note=explain.joined(
             explain.unhealthy(seen, total - number),
             explain.emergency(seen, memory.short_since, now),
-            explain.overridden(order),
+            explain.overridden(order, bounds.high),
         ),
         urgent=seen.hold is not None,
     )
@@ -105,7 +107,7 @@ def decide(
 def _wanted(case: _Case, fleet: Fleet) -> tuple[int, Proposals]:
     observation, memory, target, high = case.observation, case.memory, case.target, case.bounds.high
     if target.policy is Rule.PLAN:
-        number = thresholds_want(observation, fleet.running, high)
+        number = thresholds_want(observation, fleet.running)
         return number, ((ProposalKind.THRESHOLDS, number),)
     if target.policy is Rule.RAW:
         number = raw_wants(observation, target.per_worker)
@@ -118,7 +120,7 @@ def _wanted(case: _Case, fleet: Fleet) -> tuple[int, Proposals]:
         proposals = (*proposals, (ProposalKind.KEPT, kept))
     outlook = memory.outlook
     if target.forecast and outlook is not None and outlook.trusted:
-        floor = int(outlook.expected or 0.0)
+        floor = int(min(outlook.expected or 0.0, MAX_REPLICAS))
         wanted = max(wanted, floor)
         proposals = (*proposals, (ProposalKind.FORECAST, floor))
     return ceil(wanted), proposals
@@ -135,12 +137,12 @@ def _paced(case: _Case, fleet: Fleet, wanted: int, before: int) -> tuple[int, Li
     added, removed = target.max_added_per_minute, target.max_removed_per_minute
     if added is not None:
         lowest = peak(memory.lows, since)
-        most = added + (before if lowest is None else int(-lowest))
+        most = max(before, added + (before if lowest is None else int(-lowest)))
         if wanted > most:
             return most, Limit.ADDED
     if removed is not None:
         highest = peak(memory.highs, since)
-        least = (before if highest is None else int(highest)) - removed
+        least = min(before, (before if highest is None else int(highest)) - removed)
         if wanted < least:
             return least, Limit.REMOVED
     return wanted, None
@@ -213,35 +215,61 @@ def _is_emergency(case: _Case, fleet: Fleet) -> bool:
 
 
 def _hold(held: _Held, case: _Case) -> tuple[Decision, Memory]:
-    """Keep the last target: raised by bounds and busy workers, never lowered."""
-    observation, memory, target, bounds, order, now = case
+    """Keep the last target: raised by bounds and busy workers, never lowered below those that run,
+    never above the ceiling. No number is made up where none was ever known."""
+    memory, target, bounds = case.memory, case.target, case.bounds
     limit, note = held
-    fleet = observation.fleet
-    number = memory.target
-    if number is None:
-        number = bounds.low if fleet is None else fleet.running
+    number = _kept(case)
     if limit is Limit.UNKNOWN:
         since = memory.known_at
         if since is None:
-            memory = replace(memory, known_at=now)
-        elif now - since > target.fallback_after:
-            number, note = _fallback(number, target), explain.fallback(note, target, now - since)
+            memory = replace(memory, known_at=case.now)
+        elif case.order is None and case.now - since > target.fallback_after:
+            number = _fallback(number, target)
+            note = explain.fallback(note, target, case.now - since)
+    ordered = explain.overridden(case.order, bounds.high)
+    if number is None:
+        return _held_decision(held, case, None, explain.joined(note, ordered)), memory
+    stand = standing(case.observation, memory, held=True)
     kept = number + memory.replaced if number == memory.target else number
-    if limit is not Limit.PAUSE:
-        number = max(number, bounds.low)
+    low = 0 if limit is Limit.PAUSE else bounds.low
     # Busy workers that are leaving count in `busy` but not in what may be kept.
-    standing = memory.target or 0 if fleet is None else fleet.running
-    number = max(number, min(memory.busy, standing))
+    number = max(number, low, min(memory.busy, stand))
     total = max(number, kept)
-    note = explain.joined(note, explain.overridden(order))
-    decision = Decision(
-        now, target.name, total, Action.HOLD, (), bounds, observation, limit, note=note
+    most = ceiling(case.observation, memory, bounds, held=True)
+    if total > most:
+        note = explain.joined(note, explain.above_ceiling(total, bounds, stand))
+        total, number = most, min(number, most)
+    decision = _held_decision(held, case, total, explain.joined(note, ordered))
+    return decision, moved(replace(memory, replaced=total - number), number, target, case.now)
+
+
+def _kept(case: _Case) -> int | None:
+    """The number to go on with: the last one, what is found running, or what is ordered."""
+    fleet = case.observation.fleet
+    if case.memory.target is not None:
+        return case.memory.target
+    if fleet is not None:
+        return fleet.running
+    return None if case.order is None else case.order.replicas
+
+
+def _held_decision(held: _Held, case: _Case, number: int | None, note: str) -> Decision:
+    return Decision(
+        case.now,
+        case.target.name,
+        number,
+        Action.HOLD,
+        (),
+        case.bounds,
+        case.observation,
+        held.limit,
+        note=note,
     )
-    return decision, moved(replace(memory, replaced=total - number), number, target, now)
 
 
-def _fallback(number: int, target: Target) -> int:
+def _fallback(number: int | None, target: Target) -> int | None:
     other = target.fallback_replicas
     if target.fallback is Fallback.HOLD or other is None:
         return number
-    return max(number, other) if target.fallback is Fallback.HIGHER else other
+    return other if number is None or target.fallback is Fallback.NUMBER else max(number, other)

@@ -41,8 +41,10 @@ class Decision:
     at: float
     """Epoch seconds."""
     target_name: str
-    replicas: int
-    """Workers wanted in all: running, with those that are starting."""
+    replicas: int | None
+    """Workers wanted in all: running, with those that are starting. None where no number was ever
+    known: nothing is remembered, no fleet is seen, no person has ordered one, no fallback rules.
+    Nobody may take a number for that."""
     action: Action
     proposals: tuple[tuple[str, float], ...]
     """Numbers by their `ProposalKind`, in the order in which they came."""
@@ -94,13 +96,14 @@ class Decision:
         """
         limit, window = limit_of(content["bound"])
         bounds = content.get("bounds")
+        limits = Bounds(**{name: bounds[name] for name in Bounds._fields}) if bounds else otherwise
         return cls(
             at=content["at"],
             target_name=content["target"],
             replicas=content["replicas"],
             action=Action(content["action"]),
             proposals=tuple(content["proposals"].items()),
-            bounds=Bounds(**bounds) if bounds else otherwise,
+            bounds=limits,
             observation=Observation.from_json(content),
             limit=limit,
             window=window,

@@ -6,7 +6,8 @@ from typing import Any
 
 from scaler.policy.decision import Action, Applied, Decision, ProposalKind
 from scaler.policy.observation import Fleet, Known, Signal, Unknown, value_of
-from scaler.policy.orders import Order, OrderKind
+from scaler.policy.orders import Order
+from scaler.policy.schedule import Bounds
 from scaler.policy.target import Target
 
 _SHOWN = 240
@@ -24,11 +25,12 @@ def paused(order: Order) -> str:
     return f"paused: {order.reason}"
 
 
-def overridden(order: Order | None) -> str:
-    """An override is in force, "" where none is."""
-    if order is None or order.order is not OrderKind.OVERRIDE:
+def overridden(order: Order | None, most: int) -> str:
+    """An override is in force, of which the maximum leaves `most`; "" where none is."""
+    if order is None or order.replicas is None:
         return ""
-    return f"override to {order.replicas}: {order.reason}"
+    cut = f", of which the maximum allows {most}" if order.replicas > most else ""
+    return f"override to {order.replicas}{cut}: {order.reason}"
 
 
 def unknown_signal(name: str, signal: Unknown) -> str:
@@ -44,6 +46,13 @@ def unknown_fleet(error: str) -> str:
 def fallback(note: str, target: Target, age_s: float) -> str:
     """What `note` says has been so for too long."""
     return f"{note} for {age_s:.0f} s, fallback {target.fallback}"
+
+
+def above_ceiling(number: int, bounds: Bounds, standing: int) -> str:
+    """The `number` that was to be held, fallen back to or ordered is more than may be told."""
+    run = f" or the {standing} that stay" if standing > bounds.high else ""
+    by = f", by the schedule {bounds.high_by!r}" if bounds.high_by else ""
+    return f"{number} is more than the maximum of {bounds.high}{by}{run}"
 
 
 def unhealthy(fleet: Fleet, replaced: int) -> str:
@@ -103,6 +112,8 @@ def _verb(decision: Decision) -> str:
     if decision.action in (Action.UP, Action.DOWN):
         leaving = f", {decision.retire} idle to leave now" if decision.action is Action.DOWN else ""
         return f"{decision.action} from {before} to {decision.replicas}{leaving}"
+    if decision.replicas is None:
+        return "no number is given, as none was ever known"
     return f"{'hold' if decision.action is Action.HOLD else 'stay'} at {decision.replicas}"
 
 
@@ -134,8 +145,12 @@ def explain(decision: Decision, applied: str) -> str:
 
 def facts(decision: Decision) -> dict[str, object]:
     """What the templates of a `Limit` are filled in with."""
+    number = decision.replicas
+    none = "no number is given, as none was ever known"
     return {
-        "kept": workers(decision.replicas),
+        "kept": none if number is None else workers(number),
+        "held": none if number is None else f"holding {workers(number)}",
+        "at": f"; {none}" if number is None else f" at {workers(number)}",
         "note": decision.note,
         "low": decision.bounds.low,
         "high": decision.bounds.high,
@@ -148,9 +163,10 @@ def _now(decision: Decision) -> str:
     fleet, wanted = decision.observation.fleet, decision.replicas
     if fleet is None:
         why = decision.observation.fleet_error or "it did not answer"
-        return (
-            f"{workers(wanted)} wanted; how many run is unknown, as the orchestrator says: {why}."
-        )
+        said = "No number was ever known" if wanted is None else f"{workers(wanted)} wanted"
+        return f"{said}; how many run is unknown, as the orchestrator says: {why}."
+    if wanted is None:
+        return f"No number was ever known; {workers(fleet.running)} run."
     if decision.action is Action.UP:
         return f"{workers(wanted)} wanted where {fleet.running} ran."
     if decision.action is Action.DOWN:

@@ -32,8 +32,11 @@ class Hours:
         hour = int(now // HOUR_S)
         if self.count == 0 and not self.means:
             return Hours(hour - 1, (), demand, 1)
-        if hour <= self.last + 1:
+        if self.last <= hour <= self.last + 1:
             return Hours(self.last, self.means, self.sum + demand, self.count + 1)
+        if hour < self.last:
+            # The clock was put back by more than an hour: those hours have not ended yet.
+            return Hours(hour - 1, self.means[: hour - 1 - self.last], demand, 1)
         mean = self.sum / self.count if self.count else None
         missed = min(hour - self.last - 2, WEEK)
         means = (*self.means, mean, *([None] * missed))

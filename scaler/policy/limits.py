@@ -40,7 +40,7 @@ class Limit(Enum):
         "Scaling is {note}. Nothing is changed until it is resumed or ends by itself.",
         holds=True,
         level="paused",
-        headline="Paused at {kept}",
+        headline="Paused{at}",
     )
     OVERRIDE = LimitRow(
         "override",
@@ -53,7 +53,7 @@ class Limit(Enum):
         "How many are needed is unknown, as {note}. Unknown is not zero: {kept}.",
         holds=True,
         level="bad",
-        headline="{unseen} unknown: holding {kept}",
+        headline="{unseen} unknown: {held}",
     )
     ORCHESTRATOR = LimitRow(
         "orchestrator",

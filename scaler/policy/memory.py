@@ -10,10 +10,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Annotated, Any, NamedTuple, get_type_hints
 
+from pydantic import ValidationError
+
 from scaler.policy.forecast import Forecast, Hours
+from scaler.policy.memory_kinds import (
+    COUNT,
+    DEADLINE,
+    FLAG,
+    HOURS,
+    MOMENT,
+    ORDER,
+    OUTLOOK,
+    WINDOW,
+    FieldKind,
+    moment_of,
+)
 from scaler.policy.orders import Order, OrderKind
+from scaler.policy.staffing import LOOK_BACK_S
 from scaler.policy.target import Target
 from scaler.policy.trailing_maxima import Window
 
@@ -43,69 +59,78 @@ def _fallback_after(target: Target) -> float:
 
 
 class Remembered(NamedTuple):
-    """How a field of the memory outlives a restart."""
+    """How a field of the memory outlives a restart, and a step of the clock."""
 
     of: Survival
+    kind: FieldKind
+    """What it is of: how it is read, and moved in time."""
     back: Callable[[Target], float] = _windows
     """Seconds of the past that it depends on."""
-    read: Callable[[Any], Any] | None = None
-    """Makes it out of what JSON has of it."""
-
-
-def _window(content: Any) -> Window:
-    return tuple((float(at), float(value)) for at, value in content)
-
-
-def _hours(content: Mapping[str, Any]) -> Hours:
-    return Hours(**{**content, "means": tuple(content["means"])})
-
-
-def _outlook(content: Mapping[str, Any]) -> Forecast:
-    return Forecast(**content)
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
     """What one target's next decision needs of the past."""
 
-    at: Annotated[float | None, Remembered(Survival.SEEN)] = None
-    """Epoch seconds of the latest decision."""
-    target: Annotated[int | None, Remembered(Survival.DECIDED)] = None
-    """Its number, without those run in place of unhealthy ones."""
-    replaced: Annotated[int, Remembered(Survival.KEPT)] = 0
+    at: Annotated[float | None, Remembered(Survival.SEEN, MOMENT)] = None
+    """Epoch seconds of the latest decision that had a number."""
+    target: Annotated[int | None, Remembered(Survival.DECIDED, COUNT)] = None
+    """Its number, without those run in place of unhealthy ones; None where none was ever known."""
+    replaced: Annotated[int, Remembered(Survival.KEPT, COUNT)] = 0
     """How many of those it had: counted anew by the next decision that is not held."""
-    changed_at: Annotated[float | None, Remembered(Survival.DECIDED, _cooldown)] = None
+    changed_at: Annotated[float | None, Remembered(Survival.DECIDED, MOMENT, _cooldown)] = None
     """When that number last changed."""
-    known_at: Annotated[float | None, Remembered(Survival.SEEN, _fallback_after)] = None
+    known_at: Annotated[float | None, Remembered(Survival.SEEN, MOMENT, _fallback_after)] = None
     """When everything that a decision needs was last known."""
-    busy: Annotated[int, Remembered(Survival.SEEN)] = 0
+    busy: Annotated[int, Remembered(Survival.SEEN, COUNT)] = 0
     """Busy workers when last known."""
-    wanted: Annotated[Window, Remembered(Survival.SEEN, read=_window)] = ()
+    wanted: Annotated[Window, Remembered(Survival.SEEN, WINDOW)] = ()
     """Trailing maximum of the number wanted by demand."""
-    short_since: Annotated[float | None, Remembered(Survival.KEPT)] = None
+    short_since: Annotated[float | None, Remembered(Survival.KEPT, MOMENT)] = None
     """Since when jobs wait while no worker is idle or starting; None while that is not so. Who is
     starting, only the orchestrator knows, so an emergency is counted anew."""
-    capped_at: Annotated[float | None, Remembered(Survival.SEEN)] = None
+    capped_at: Annotated[float | None, Remembered(Survival.SEEN, MOMENT)] = None
     """When demand last exceeded the maximum."""
-    capped_again: Annotated[bool, Remembered(Survival.SEEN)] = False
+    capped_again: Annotated[bool, Remembered(Survival.SEEN, FLAG)] = False
     """Whether that was not long after it had done so before."""
-    capped_until: Annotated[float | None, Remembered(Survival.SEEN)] = None
+    capped_until: Annotated[float | None, Remembered(Survival.SEEN, DEADLINE)] = None
     """Until when the maximum is kept that demand exceeds again and again."""
-    capped_high: Annotated[int, Remembered(Survival.SEEN)] = 0
+    capped_high: Annotated[int, Remembered(Survival.SEEN, COUNT)] = 0
     """That maximum."""
-    highs: Annotated[Window, Remembered(Survival.DECIDED, read=_window)] = ()
+    highs: Annotated[Window, Remembered(Survival.DECIDED, WINDOW)] = ()
     """Trailing maximum of the target over a minute, for the rate limits."""
-    lows: Annotated[Window, Remembered(Survival.DECIDED, read=_window)] = ()
+    lows: Annotated[Window, Remembered(Survival.DECIDED, WINDOW)] = ()
     """The same of its negative."""
-    hours: Annotated[Hours, Remembered(Survival.SEEN, read=_hours)] = field(default_factory=Hours)
+    hours: Annotated[Hours, Remembered(Survival.SEEN, HOURS)] = field(default_factory=Hours)
     """Demand by the hour: read as hours, since they go back for days."""
-    outlook: Annotated[Forecast | None, Remembered(Survival.SEEN, read=_outlook)] = None
+    outlook: Annotated[Forecast | None, Remembered(Survival.SEEN, OUTLOOK)] = None
     """The forecast for the present hour, out of `hours`."""
-    order: Annotated[Order | None, Remembered(Survival.KEPT)] = None
+    order: Annotated[Order | None, Remembered(Survival.KEPT, ORDER)] = None
     """The pause or override that was ordered last; the ledger has it too."""
 
+    def shifted(self, by: float) -> Memory:
+        """As it would be had all of it happened `by` seconds later: for a wall clock that was
+        stepped by that much. A person's order moves too, since "for an hour" was said; the hours
+        of the forecast stay, since they are of the calendar."""
+        values = {name: mark.kind.shift(getattr(self, name), by) for name, mark in marks().items()}
+        return Memory(**values)
+
+    def as_of(self, now: float) -> Memory:
+        """Without anything that happened after `now` (epoch seconds), which cannot be.
+
+        Where the clock has run back, all of it happened as long ago as before; only a person's
+        order is left, which may have been given by the new clock. What is in the future even so
+        is taken to have happened now.
+        """
+        if not _is_ahead(self, now):
+            return self
+        ahead = self.at is not None and self.at > now
+        moved = self.shifted(now - self.at) if ahead and self.at is not None else self
+        values = {name: mark.kind.cap(getattr(moved, name), now) for name, mark in marks().items()}
+        return Memory(**{**values, "order": self.order})
+
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
+        """As plain data, under the names that version 0.1.0 knows, which refuses others."""
         content = asdict(self)
         del content["order"]
         return content | {kind: self._ordered(kind) for kind in _ORDERS}
@@ -115,17 +140,24 @@ class Memory:
         return None if order is None or order.order is not kind else _part(order)
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Memory:
-        """What `to_json` wrote; what is missing has its default, what another version added is
-        passed over. Raises KeyError, TypeError or ValueError when it is something else."""
-        found = {
-            name: _read(mark, content[name]) for name, mark in marks().items() if name in content
-        }
-        for kind in _ORDERS:
-            if content.get(kind):
-                kept = {"at": content.get("at") or 0.0, "by": "", **content[kind]}
-                found["order"] = Order(order=kind, **kept)
-        return cls(**found)
+    def from_json(cls, content: Any, lost: Callable[[str], object] = lambda _: None) -> Memory:
+        """What `to_json` wrote, here or in another version: what is missing has its default, what
+        is not known here is passed over, and what is broken costs itself: `lost` is told its name.
+
+        An order that cannot be read holds as a pause, so that none is dropped without a person.
+        Raises ValueError when it is no memory at all.
+        """
+        if not isinstance(content, Mapping):
+            raise ValueError(f"a memory is an object, not {type(content).__name__}")
+        found: dict[str, Any] = {}
+        for name, mark in marks().items():
+            if content.get(name) is not None and name != "order":
+                try:
+                    found[name] = mark.kind.read(content[name])
+                except (KeyError, TypeError, ValueError, OverflowError):
+                    lost(name)
+        order = _kept_order(content, lost)
+        return cls(**found) if order is None else cls(**found, order=order)
 
 
 _ORDERS = {
@@ -139,8 +171,29 @@ def _part(order: Order) -> dict[str, Any]:
     return order.model_dump(include=_ORDERS[order.order])
 
 
-def _read(mark: Remembered, content: Any) -> Any:
-    return content if mark.read is None or content is None else mark.read(content)
+def _kept_order(content: Mapping[str, Any], lost: Callable[[str], object]) -> Order | None:
+    """Of the two that version 0.1.0 may have kept at once, the pause is in force."""
+    kept = next(((kind, content[kind]) for kind in _ORDERS if content.get(kind) is not None), None)
+    if kept is None:
+        return None
+    kind, part = kept
+    fields = dict(part) if isinstance(part, Mapping) else {}
+    fields = {name: value for name, value in fields.items() if name in _ORDERS[kind]}
+    given: dict[str, Any] = {"at": _moment_or(content.get("at"), 0.0), "by": ""}
+    try:
+        return Order(**{**given, **fields, "order": kind})
+    except ValidationError:
+        lost(kind)
+        reason = f"the {kind} in the history cannot be read, so the fleet is left as it is"
+        until = _moment_or(fields.get("until"), None)
+        return Order(**{**given, "order": OrderKind.PAUSE, "reason": reason, "until": until})
+
+
+def _moment_or(content: Any, otherwise: float | None) -> float | None:
+    try:
+        return moment_of(content)
+    except (ValueError, OverflowError):
+        return otherwise
 
 
 @cache
@@ -164,3 +217,22 @@ def order_at(memory: Memory | None, now: float) -> Order | None:
     """The order that is in force at `now` (epoch seconds)."""
     order = None if memory is None else memory.order
     return order if order is not None and order.holds_at(now) else None
+
+
+def _of_kind(kind: FieldKind) -> Callable[[Memory], tuple[Any, ...]]:
+    return attrgetter(*(name for name, mark in marks().items() if mark.kind is kind))
+
+
+_moments, _windows_of = _of_kind(MOMENT), _of_kind(WINDOW)
+
+
+def _is_ahead(memory: Memory, now: float) -> bool:
+    """Whether something that has happened, by the memory, lies after `now`."""
+    for at in _moments(memory):
+        if at is not None and at > now:
+            return True
+    for window in _windows_of(memory):
+        if window and window[-1][0] > now:
+            return True
+    until = memory.capped_until
+    return until is not None and until > now + LOOK_BACK_S

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from math import inf, isfinite
+from operator import attrgetter
 from typing import Any
 
 
@@ -177,7 +179,7 @@ class Observation:
         """What `to_json` wrote."""
         signals = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
         return cls(
-            **{name: signals[name] for name in SIGNALS if name != "busy"},
+            **{name: signals[name] for name in _MEASURED},
             fleet=None if content["fleet"] is None else _fleet_from_json(content["fleet"]),
             fleet_error=content["fleet_error"],
             extra=tuple((name, one) for name, one in signals.items() if name not in SIGNALS),
@@ -195,11 +197,40 @@ SIGNALS = (
     "startup",
 )
 """Names of the signals that every observation has."""
+_MEASURED = tuple(name for name in SIGNALS if name != "busy")
+_measured = attrgetter(*_MEASURED)
+
+
+def believed(observation: Observation) -> Observation:
+    """`observation` with what cannot be as unknown: a number below 0, of jobs, workers, seconds or
+    jobs a second, or one that is not finite. What an operator's own query gives may be below 0."""
+    impossible: dict[str, Any] = {
+        name: Unknown(f"{signal.value:g} is not possible", signal.query)
+        for name, signal in zip(_MEASURED, _measured(observation), strict=True)
+        if isinstance(signal, Known) and not 0.0 <= signal.value < inf
+    }
+    extra = observation.extra
+    if any(isinstance(one, Known) and not isfinite(one.value) for _, one in extra):
+        extra = tuple((name, _finite(one)) for name, one in extra)
+    elif not impossible:
+        return observation
+    return replace(observation, **impossible, extra=extra)
+
+
+def _finite(signal: Signal) -> Signal:
+    if isinstance(signal, Unknown) or isfinite(signal.value):
+        return signal
+    return Unknown(f"{signal.value:g} is not possible", signal.query)
+
+
+def known_fields(of: type[Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of `content` that the dataclass has fields for: another version may have more."""
+    return {each.name: content[each.name] for each in fields(of) if each.name in content}
 
 
 def _fleet_from_json(content: Mapping[str, Any]) -> Fleet:
-    pools = tuple(PoolFleet(**pool) for pool in content.get("pools", ()))
-    return Fleet(**{**content, "pools": pools})
+    pools = tuple(PoolFleet(**known_fields(PoolFleet, pool)) for pool in content.get("pools", ()))
+    return Fleet(**{**known_fields(Fleet, content), "pools": pools})
 
 
 def _signal_to_json(signal: Signal) -> dict[str, Any]:
@@ -207,4 +238,5 @@ def _signal_to_json(signal: Signal) -> dict[str, Any]:
 
 
 def _signal_from_json(content: Mapping[str, Any]) -> Signal:
-    return Unknown(**content) if "reason" in content else Known(**content)
+    kind = Unknown if "reason" in content else Known
+    return kind(**known_fields(kind, content))

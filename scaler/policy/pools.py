@@ -86,5 +86,7 @@ def waited(before: Patience | None, fleet: Fleet, wait_s: float, now: float) -> 
     progress = placed > before.placed and not obstructed and not before.given_up
     if before.since is None or progress:
         return Patience(now, placed, push((), now, -placed, wait_s))
-    given_up = before.given_up or now - before.since >= wait_s
-    return Patience(before.since, placed, push(before.lows, now, -placed, wait_s), given_up)
+    # A clock that ran back must not make the wait longer than it is.
+    since = min(before.since, now)
+    given_up = before.given_up or now - since >= wait_s
+    return Patience(since, placed, push(before.lows, now, -placed, wait_s), given_up)

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import ceil, inf
 
+from scaler.policy.ceiling import busy_workers
 from scaler.policy.forecast import HOUR_S, forecast
 from scaler.policy.memory import Memory, order_at
-from scaler.policy.observation import Known, Observation, Unknown
+from scaler.policy.observation import Known, Observation, Unknown, believed
 from scaler.policy.schedule import Bounds, bounds
 from scaler.policy.staffing import (
     LOOK_BACK_S,
@@ -18,38 +19,49 @@ from scaler.policy.staffing import (
     relief,
     startup_of,
 )
-from scaler.policy.target import Rule, Target
+from scaler.policy.target import MAX_REPLICAS, Rule, Target
 from scaler.policy.trailing_maxima import push
 
 MINUTE_S = 60.0
 # A loop that stood still says nothing about how long the next worker will be waited for.
 _LONGEST_TICK_S = 60.0
+# More than any fleet could ever do, and little enough to be reckoned with.
+_MOST_JOBS = 1e9
 
 
 def bounds_in_force(memory: Memory, target: Target, now: float) -> Bounds:
-    """The bounds at `now` (epoch seconds): the target's, or the number that a person ordered."""
-    order = order_at(memory, now)
+    """The bounds at `now` (epoch seconds): the target's, or the number that a person ordered.
+
+    An order may go beyond a schedule, not beyond `max_workers` as well: one from another scaler,
+    or that outlives a maximum which was lowered, is cut to what may run.
+    """
+    regular, order = bounds(target, now), order_at(memory, now)
     if order is None or order.replicas is None:
-        return bounds(target, now)
-    return Bounds(order.replicas, order.replicas, "", "")
+        return regular
+    number = min(order.replicas, max(target.max_workers, regular.high))
+    return Bounds(number, number, "", "")
 
 
 def remember(observation: Observation, memory: Memory, target: Target, now: float) -> Memory:
     """`memory` with what is seen now added to its windows; nothing is decided."""
+    memory = memory.as_of(now)
     waiting, in_flight = observation.waiting, observation.in_flight
-    known_busy = int(in_flight.value) if isinstance(in_flight, Known) else memory.busy
+    known_busy = busy_workers(observation, memory)
     if not (isinstance(waiting, Known) and isinstance(in_flight, Known)):
         return replace(memory, busy=known_busy)
-    demand = waiting.value + in_flight.value
+    demand = min(waiting.value + in_flight.value, _MOST_JOBS)
     tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
-    age = max(waiting.age_s, in_flight.age_s)
+    age = min(max(waiting.age_s, in_flight.age_s, 0.0), LOOK_BACK_S)
     horizon = startup_of(observation, target) + tick + age
     high = bounds_in_force(memory, target, now).high
     # The nearer the maximum, the sooner somebody waits for whoever ends a job.
     spare = max(0.0, 1.0 - demand / high) if high else 0.0
     saved = spare * relief(observation, target, horizon)
-    wanted = ceil(demand + headroom(observation, target, horizon) - saved)
-    if memory.at is None and not memory.wanted and observation.fleet is not None:
+    needed = demand + headroom(observation, target, horizon) - saved
+    # One more than any maximum, so that there is none which it does not exceed.
+    wanted = ceil(min(needed, MAX_REPLICAS + 1))
+    fresh = memory.target is None or not memory.wanted
+    if fresh and observation.fleet is not None:
         # With nothing remembered, the fleet that is found may have been needed a moment ago.
         wanted = max(wanted, observation.fleet.running - observation.fleet.unhealthy)
     if wanted > high:
@@ -100,8 +112,9 @@ def rebuild(
     """
     memory = last or Memory()
     since = -inf if memory.at is None else memory.at
-    for at, observation in samples:
+    for at, seen in samples:
         if at > since:
+            observation = believed(seen)
             if memory.at is not None:
                 memory = replace(memory, at=at - interval_s)
             memory = replace(remember(observation, memory, target, at), at=at)

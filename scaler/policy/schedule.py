@@ -11,6 +11,9 @@ from cronsim import CronSim
 
 from scaler.policy.target import Knobs, Schedule
 
+# Beyond these years there is no calendar: a clock that shows them is wrong.
+_EARLIEST, _LATEST = 0.0, 32_503_680_000.0
+
 
 class Bounds(NamedTuple):
     """The minimum and maximum that hold now, and the window that set each ("" for none)."""
@@ -26,7 +29,7 @@ def bounds(knobs: Knobs, now: float) -> Bounds:
     low, high = knobs.min_workers, knobs.max_workers
     if not knobs.schedules:
         return Bounds(low, high, "", "")
-    minute = int(now // 60)
+    minute = int(min(max(now, _EARLIEST), _LATEST) // 60)
     active = [one for one in knobs.schedules if is_open(one, minute)]
     low_by = high_by = ""
     capped = [(one.max_workers, one.name) for one in active if one.max_workers is not None]

@@ -12,13 +12,17 @@ from scaler.policy.target import Target
 
 LOOK_BACK_S = 600.0
 """Arrivals are judged by their last ten minutes."""
+LONGEST_STARTUP_S = 3600.0
+"""What is measured to take longer says nothing of how long a worker is waited for."""
 _BURSTINESS = (1.0, 30.0)
 
 
 def startup_of(observation: Observation, target: Target) -> float:
     """S: the measured start-up in seconds, or the target's assumption until there is one."""
     signal = observation.startup
-    return max(signal.value, 0.0) if isinstance(signal, Known) else target.startup_seconds
+    if not isinstance(signal, Known):
+        return target.startup_seconds
+    return min(max(signal.value, 0.0), LONGEST_STARTUP_S)
 
 
 def keep_idle_for(horizon_s: float) -> float:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from statistics import NormalDist
 from typing import Annotated, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
-from cronsim import CronSim, CronSimError
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator, model_validator
 
 from common.settings import PlainName, QueueName, Settings
+from scaler.policy.cron import cron_problem, never_opens
 
 MAX_REPLICAS = 10_000
 
@@ -102,12 +101,17 @@ class Schedule(Settings):
     @field_validator("start", "end")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a cron expression of five fields, e.g. '0 8 * * MON-FRI'")
-        try:
-            CronSim(value, datetime(2024, 1, 1))  # any moment: only the syntax is looked at
-        except CronSimError as error:
-            raise ValueError(f"a cron expression of five fields ({error})") from error
+        problem = cron_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    @field_validator("end")
+    @classmethod
+    def _lets_it_open(cls, value: str, info: ValidationInfo) -> str:
+        start = info.data.get("start")
+        if start is not None and never_opens(start, value):
+            raise ValueError(f"another time than start, {start!r}: the window would never open")
         return value
 
     @field_validator("timezone")

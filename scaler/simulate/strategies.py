@@ -35,14 +35,16 @@ class Ours:
         """Observe, decide, apply."""
         observation = self._view.observe(world)
         decision, self._memory = decide(observation, self._memory, self._target, world.now)
-        missing = decision.replicas - world.running
+        wanted = decision.replicas
+        assert wanted is not None  # noqa: S101 - the world shows its fleet
+        missing = wanted - world.running
         if missing > 0:
             world.start(missing)
         elif missing < 0:
-            self._shrink(world, decision)
-        return decision.replicas
+            self._shrink(world, decision, wanted)
+        return wanted
 
-    def _shrink(self, world: World, decision: Decision) -> None:
+    def _shrink(self, world: World, decision: Decision, _wanted: int) -> None:
         if decision.retire:
             world.retire_idle(decision.retire)
 
@@ -54,8 +56,8 @@ class SetReplicas(Ours):
         super().__init__(target, view)
         self._grace_s = grace_s
 
-    def _shrink(self, world: World, decision: Decision) -> None:
-        world.stop_any(world.running - decision.replicas, self._grace_s)
+    def _shrink(self, world: World, _decision: Decision, wanted: int) -> None:
+        world.stop_any(world.running - wanted, self._grace_s)
 
 
 @dataclass(frozen=True, slots=True)

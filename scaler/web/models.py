@@ -91,7 +91,8 @@ class DecisionRecord(BaseModel):
 
     at: float
     target: str
-    replicas: int
+    replicas: int | None
+    """Null where no number was ever known."""
     action: str
     reason: str
     bound: str
@@ -123,8 +124,9 @@ class ScaleEvent(BaseModel):
     """The decided number changed."""
 
     at: float
-    before: int
-    after: int
+    before: int | None
+    """Null where no number was known."""
+    after: int | None
     reason: str
 
 

@@ -47,10 +47,10 @@ def _by_load(decision: Decision, limits: Bounds) -> Verdict:
         busy = int(value_of(seen.in_flight) or 0)
         return Verdict(level="good", text="Keeping up" if busy or waiting else "Nothing to do")
     wait = f"{waiting} {'job waits' if waiting == 1 else 'jobs wait'}"
-    if decision.replicas >= limits.high:
+    if decision.replicas is not None and decision.replicas >= limits.high:
         return Verdict(level="warning", text=f"At the maximum of {limits.high}: {wait}")
     if seen.fleet is not None and seen.fleet.starting:
         return Verdict(level="busy", text=f"Growing: {workers(seen.fleet.starting)} starting")
-    if decision.action is Action.UP:
+    if decision.action is Action.UP and decision.replicas is not None:
         return Verdict(level="busy", text=f"Growing to {workers(decision.replicas)}")
     return Verdict(level="warning", text=f"Behind: {wait}")

@@ -158,6 +158,7 @@ def unbroken(name: str) -> Run:
         run.seen.append(seen)
         decision, memory = decide(seen, memory, story.target, float(BEGIN + second))
         run.decisions.append(decision)
+        assert decision.replicas is not None
         running = decision.replicas
     return run
 

@@ -44,7 +44,7 @@ class Scaler:
             LedgerBoard(self._ledger, clock=lambda: self.asked_s),
         )
 
-    def decided(self) -> tuple[int, str]:
+    def decided(self) -> tuple[int | None, str]:
         """Number and bound after one more cycle."""
         self.crew.now += 1
         self.asked_s += 10

@@ -82,6 +82,7 @@ def decided(target: Target, load: list[float]) -> list[tuple[int, str]]:
             fleet=Fleet(int(demand), int(demand)),
         )
         decision, memory = decide(seen, memory, target, now)
+        assert decision.replicas is not None
         made.append((decision.replicas, reason(decision)))
     return made
 

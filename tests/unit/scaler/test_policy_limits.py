@@ -27,7 +27,7 @@ OVERRIDE = Order(
 )
 PAUSE = Order(at=NOW, order=OrderKind.PAUSE, reason="a deploy", by="me")
 
-STEADY = Memory(target=RUNNING, at=NOW - 1, changed_at=NOW - 1)
+STEADY = Memory(target=RUNNING, at=NOW - 1, changed_at=NOW - 1, wanted=((NOW - 1, 0),))
 
 
 def seen(waiting: float | None, in_flight: float, hold: str | None = None) -> Observation:
@@ -107,6 +107,7 @@ SITUATIONS = {
         "No busy worker is ever stopped, so as many stay as are busy.",
         KEEPS_UP,
         {"max_workers": 2},
+        under_override=Limit.BUSY,
     ),
     Limit.MIN: Situation(seen(0, 0), "Fewer would do; min_workers is 6.", IDLE, {"min_workers": 6}),
     Limit.MAX: Situation(
@@ -190,7 +191,8 @@ def test_what_an_override_replaces(limit: Limit) -> None:
     decision, memory, target = decided(situation, OVERRIDE)
     assert decision.limit is situation.under_override
     assert decision.replicas == RUNNING
-    assert "override to 4: a show" in decision.note
+    assert "override to 4" in decision.note
+    assert ": a show" in decision.note
     if decision.limit is Limit.OVERRIDE:
         shown = verdict(Cycle(decision, Applied()), memory, bounds(target, NOW))
         assert shown.text == "Overridden to 4 workers"

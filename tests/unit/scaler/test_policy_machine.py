@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from scaler.policy.ceiling import ceiling
 from scaler.policy.decide import decide
 from scaler.policy.decision import Decision
 from scaler.policy.explain import reason
@@ -73,7 +74,7 @@ class Decisions(RuleBasedStateMachine):
     def begin(self, chosen: Target) -> None:
         self.target = chosen
         self.now = 1_700_000_000.0
-        self.memory = Memory()
+        self.memory = self.before = Memory()
         self.restarted = Memory()
         self.previous: int | None = None
         self.busy = 0
@@ -81,6 +82,7 @@ class Decisions(RuleBasedStateMachine):
     @rule(seen=observations(troubled=True), after=SECONDS)
     def tick(self, seen: Observation, after: float) -> None:
         self.now += after
+        self.before = self.memory
         decision, self.memory = decide(seen, self.memory, self.target, self.now)
         again, self.restarted = decide(seen, self.restarted, self.target, self.now)
         assert again == decision, "a restart changes no later decision"
@@ -95,6 +97,10 @@ class Decisions(RuleBasedStateMachine):
         assert seen.fleet is not None
         if isinstance(seen.busy, Known):
             self.busy = int(seen.busy.value)
+        assert decision.replicas is not None, "who sees a fleet knows a number"
+        held = decision.limit is not None and decision.limit.row.holds
+        most = ceiling(seen, self.before, decision.bounds, held=held)
+        assert decision.replicas <= most, "never above the ceiling"
         standing = min(self.busy, seen.fleet.running - seen.fleet.unhealthy)
         assert decision.replicas >= standing, "never below busy"
         assert decision.replicas >= self.target.min_workers
@@ -105,7 +111,8 @@ class Decisions(RuleBasedStateMachine):
             assert decision.retire == 0
             assert decision.action == "hold"
             if self.previous is not None and self.target.fallback is not Fallback.NUMBER:
-                assert decision.replicas >= self.previous, "never down on unknown"
+                kept = min(self.previous, max(self.target.max_workers, seen.fleet.running))
+                assert decision.replicas >= kept, "never down on unknown"
         elif seen.fleet.hold is not None and not decision.urgent:
             assert decision.retire == 0
             assert decision.action == "hold"
@@ -144,6 +151,8 @@ def test_more_demand_never_means_fewer_workers(
     more = known(seen.waiting.value + data.draw(st.integers(1, 100)))
     few, _ = decide(seen, memory, target, now + 5.0)
     many, _ = decide(replace(seen, waiting=more), memory, target, now + 5.0)
+    assert many.replicas is not None
+    assert few.replicas is not None
     assert many.replicas >= few.replicas
 
 
@@ -161,6 +170,7 @@ def test_a_constant_input_settles(
     for _ in range(600):  # the slowest rate limit takes half an hour
         now += 5.0
         decision, memory = decide(seen, memory, target, now)
+        assert decision.replicas is not None
         numbers.append(decision.replicas)
     # Up or down, but not both: a rate limit or a cooldown takes steps, and then it stays.
     steps = [b - a for a, b in pairwise(numbers) if a != b]
@@ -182,11 +192,13 @@ def test_a_memory_rebuilt_from_samples_decides_the_same(
     for step, observation in enumerate(past):
         at = 1000.0 + 5.0 * step
         blind = replace(observation, fleet=None)
+        first = memory.target is None or not memory.wanted
         decision, memory = decide(observation, memory, target, at)
         if step == 0 and observation.fleet is not None and decision.action != "hold":
             # Only in its first minute does a scaler measure changes by the fleet it found.
             decided.append((at, observation.fleet.running))
-        samples.append((at, observation if step == 0 else blind))
+        samples.append((at, observation if first else blind))
+        assert decision.replicas is not None
         decided.append((at, decision.replicas))
         if step + 1 == cut:
             kept = through_json(memory)

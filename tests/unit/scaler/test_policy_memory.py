@@ -66,6 +66,7 @@ def unbroken() -> tuple[Memory, list[tuple[float, int]]]:
     memory, decided = apply_order(Memory(), OVER), []
     for at, seen in observations():
         decision, memory = decide(seen, memory, TARGET, at)
+        assert decision.replicas is not None
         # Without those run in place of unhealthy ones, as Memory.target has it.
         decided.append((at, decision.replicas - memory.replaced))
     return memory, decided
