@@ -8,7 +8,6 @@ meant is refused: a key that is there twice, one that is no text, a tag, a secon
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +47,7 @@ def parse(text: str) -> Any:
     """The document in `text`; None where there is nothing. Raises YamlProblemError only."""
     builder = _Builder()
     try:
-        for event in _events(text):
+        for event in yaml.parse(text, Loader=_LOADER):
             builder.take(event)
     except YamlProblemError:
         raise
@@ -56,11 +55,6 @@ def parse(text: str) -> Any:
         what, line = _place(error)
         raise YamlProblemError(what, line, "well-formed YAML") from None
     return builder.document
-
-
-def _events(text: str) -> Iterator[Any]:
-    # The stubs do not know that this gives an iterator.
-    return iter(yaml.parse(text, Loader=_LOADER))  # type: ignore[no-untyped-call]
 
 
 def _place(error: Exception) -> tuple[str, int]:
@@ -168,8 +162,8 @@ class _Builder:
         if anchor is not None:
             self._anchors[anchor] = (value, size)
 
-    def _anchored(self, anchor: str, line: int) -> tuple[Any, int]:
-        if anchor not in self._anchors:
+    def _anchored(self, anchor: str | None, line: int) -> tuple[Any, int]:
+        if anchor is None or anchor not in self._anchors:
             what = "an alias (*) of nothing that has ended before it"
             raise YamlProblemError(what, line, "aliases of what has an anchor (&)")
         return self._anchors[anchor]

@@ -33,7 +33,7 @@ _WANTS_SEVERAL = (
     "dict_type", "list_type", "mapping_type", "model_attributes_type", "model_type", "tuple_type",
 )  # fmt: skip
 _SHORT = 3
-_NAME = re.compile(r"[a-z]{1,15}(_[a-z]{1,15}){0,5}")
+_NAME = re.compile(r"[A-Za-z][a-z]{0,14}(_[a-z]{1,15}){0,5}")
 _words = {"scaling", "worker", "targets", "thresholds", "slo"}
 
 

@@ -26,7 +26,7 @@ class ScalingSection(Knobs):
     """`scaling:` of the file: defaults of every target, and how often to look."""
 
     health_check_interval: Seconds = 30.0
-    """A worker unseen for longer than this is taken for unhealthy."""
+    """The exporter's: a worker unseen for longer than this is taken for unhealthy."""
     metrics_collection_interval: Annotated[float, Field(ge=0.2, le=300, allow_inf_nan=False)] = 1.0
     """Seconds between the loop's cycles."""
 
@@ -49,9 +49,16 @@ class WorkerSection(Settings):
     model_config = ConfigDict(extra="ignore")
 
     graceful_shutdown_timeout: Seconds = 300.0
-    """What a worker is given to finish its job."""
+    """What a worker is given to finish its job. The orchestrators' too, from the next start on."""
     health_check_timeout: Seconds = 30.0
+    """The worker's."""
     heartbeat_interval: Seconds = 10.0
+    """The worker's and the exporter's."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is set, for backends that are told the same."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class ProgramSection(Settings):

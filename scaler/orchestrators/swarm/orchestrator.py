@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from common.settings import load
 from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError, roster
 from scaler.orchestrators.swarm.engine import DirectEngine, Engine, StaleVersionError
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
@@ -23,9 +22,8 @@ from scaler.policy.target import MAX_REPLICAS, Target
 _CATCHES_UP_IN_S = 10.0
 
 
-def from_environment() -> Swarm:
+def connected(settings: SwarmSettings) -> Swarm:
     """Through the gateway where one is named; raises ConfigError."""
-    settings = load(SwarmSettings)
     if settings.gateway_url and settings.gateway_token:
         token = settings.gateway_token.get_secret_value()
         return Swarm(GatewayEngine(settings.gateway_url, token))
