@@ -1,8 +1,12 @@
-"""Errors that every program reports in the same words."""
+"""Errors that every program reports in the same words, and without what nobody is to see."""
 
 from __future__ import annotations
 
+import re
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,15 +14,29 @@ from pydantic import ValidationError
 _SHOWN = 80
 
 
-class _Hidden:
-    """Stands for a value that is not shown."""
+_LOOKED_AT = 100
+_NO_SECRET = 10_000
+_SECRETIVE = re.compile(r"token|passw|secret|auth|key|credential", re.IGNORECASE)
+"""In a name: what it names is not to be seen. In a value: nor is what stands beside it."""
+_PLACE = re.compile(r"([a-z0-9+]+://)?[\w.-]*(:[0-9]{0,5})?/?")
+"""Of a URL, that in which nothing can be a password."""
+_PATH = re.compile(r"\.{0,2}(/[\w.+-]+)+/?")
+
+
+class Said:
+    """Stands in an error for a value, and says of it what may be said."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
-        return "(not shown)"
+        return self._text
 
 
-HIDDEN = _Hidden()
+HIDDEN = Said("(not shown)")
 """In place of a value that is, or may have in it, a secret."""
+MISSING = Said("'(missing)'")
+"""In place of a value that is not there."""
 
 
 class SecretInputError(ValueError):
@@ -41,7 +59,82 @@ class InvalidInputError(ValueError):
 
 
 class ConfigError(InvalidInputError):
-    """A setting from a file, a variable or a flag that cannot be used. Programs exit with 2."""
+    """A setting from a file, a variable or a flag that cannot be used. Programs exit with 2.
+
+    `value` is what may be shown of the value that was given, see `shown`.
+    """
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        hidden = names_secret(field) and not isinstance(value, Said)
+        super().__init__(field, HIDDEN if hidden else shown(value), allowed)
+
+
+def names_secret(name: str) -> bool:
+    """Whether what has this name is not to be seen, going by the name alone.
+
+    The path of the file that it is in, and the name of the target, say nothing.
+    """
+    field = re.sub(r"^targets\.[^.]*", "", name[name.rfind(": ") + 1 :].strip())
+    return "/" not in field and bool(_SECRETIVE.search(field))
+
+
+def shown(value: object) -> object:
+    """`value` where nothing in it can be a secret; otherwise what kind of value it is, or HIDDEN.
+
+    Numbers may be shown, and text that has no place for a secret. What is neither may be the
+    secret with its name.
+    """
+    if value is None or isinstance(value, (bool, int, float, Said)):
+        return value
+    if isinstance(value, (str, Path)):
+        return value if is_harmless(str(value)) else HIDDEN
+    if isinstance(value, (list, tuple, dict)) and _all_small(value):
+        return value
+    return kind(value)
+
+
+def is_harmless(text: str) -> bool:
+    """Whether neither a word of `text` names a secret nor a URL in it may have one; a path's
+    words say nothing."""
+    if "://" in text or "@" in text:
+        return bool(_PLACE.fullmatch(text)) and not _SECRETIVE.search(text)
+    return bool(_PATH.fullmatch(text)) or not _SECRETIVE.search(text)
+
+
+def kind(value: object) -> Said:
+    """What kind of value it is, in the terms of a file's reader."""
+    for types, name in _KINDS:
+        if isinstance(value, types):
+            return Said(name)
+    return Said("(something else)")
+
+
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    ((list, tuple), "(a list)"),
+    (dict, "(a mapping)"),
+    ((str, Path), "(text)"),
+    ((bool, int, float), "(a number)"),
+    (type(None), "(nothing)"),
+)
+
+
+def is_small(value: object) -> bool:
+    """Whether it is a number that is too short for a secret."""
+    return isinstance(value, (bool, int, float)) and -_NO_SECRET < value < _NO_SECRET
+
+
+def _all_small(values: Iterable[object]) -> bool:
+    """Whether there are only small numbers in a list, of which no more is looked at than would be
+    shown; of a mapping the keys are looked at."""
+    return all(map(is_small, islice(values, _LOOKED_AT)))
+
+
+def unforeseen(error: BaseException) -> str:
+    """What is told of an exception that nobody foresaw: which, and where. What it says itself may
+    have a secret in it."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " > ".join(f"{Path(each.filename).name}:{each.lineno}" for each in frames)
+    return f"{type(error).__name__} at {places}"
 
 
 def shorten(value: object, limit: int = _SHOWN) -> str:
@@ -75,7 +168,7 @@ def first_problem(error: ValidationError, names: Sequence[str] = ()) -> tuple[st
     """
     problem = error.errors(include_url=False)[0]
     path = ".".join(str(part) for part in (*names, *problem["loc"])) or "(whole)"
-    return path, _given(problem), _allowed(problem)
+    return path, _given(problem), allowed_of(problem)
 
 
 def _pieces(value: object, limit: int) -> Iterator[str]:
@@ -121,22 +214,23 @@ def _of_its_own(value: object) -> str:
 def _given(problem: Any) -> object:
     """The value that is wrong, or HIDDEN. Of a field that we don't know nobody can say whether it
     is a secret, and among those that don't go together some may be."""
-    kind, value = problem["type"], problem["input"]
-    if kind == "missing":
-        return "(missing)"
+    what, value = problem["type"], problem["input"]
+    if what == "missing":
+        return MISSING
     secret = isinstance(problem.get("ctx", {}).get("error"), SecretInputError)
-    unknown = kind == "extra_forbidden" and not isinstance(value, int | float)
-    together = kind == "value_error" and not problem["loc"]
+    unknown = what == "extra_forbidden"
+    together = what == "value_error" and not problem["loc"]
     return HIDDEN if secret or unknown or together else value
 
 
-def _allowed(problem: Any) -> str:
-    kind = problem["type"]
-    if kind == "missing":
+def allowed_of(problem: Any) -> str:
+    """What is allowed in place of what pydantic found to be a problem."""
+    what = problem["type"]
+    if what == "missing":
         return "a value; this field is required"
-    if kind == "extra_forbidden":
+    if what == "extra_forbidden":
         return "no field of this name"
-    if kind == "value_error":
+    if what == "value_error":
         return str(problem["ctx"]["error"])
     message = str(problem["msg"])
     return message.removeprefix("Input should be ").removeprefix("Value error, ")

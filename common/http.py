@@ -28,7 +28,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from pydantic import Field, SecretStr, field_validator
 
-from common.errors import ConfigError
+from common.errors import ConfigError, SecretInputError
 from common.logs import get
 from common.settings import Settings
 
@@ -52,11 +52,18 @@ class HttpSettings(Settings):
     http_tls_client_ca_file: Path | None = None
     """With it, clients must show a certificate of this authority."""
 
+    @field_validator("http_basic_auth")
+    @classmethod
+    def _paired(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and ":" not in value.get_secret_value():
+            raise SecretInputError("user:password")
+        return value
+
     @field_validator("http_basic_auth_bcrypt")
     @classmethod
     def _hashed(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _BCRYPT.fullmatch(value.get_secret_value()):
-            raise ValueError("user:hash with a bcrypt hash ($2a$, $2b$ or $2y$)")
+            raise SecretInputError("user:hash with a bcrypt hash ($2a$, $2b$ or $2y$)")
         return value
 
 
@@ -353,7 +360,7 @@ def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
             context.load_verify_locations(settings.http_tls_client_ca_file)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
-        allowed = f"a readable certificate with its key ({error})"
+        allowed = f"a readable certificate with its key ({error.strerror or 'unreadable'})"
         raise ConfigError(
             "HTTP_TLS_CERT_FILE", str(settings.http_tls_cert_file), allowed
         ) from error

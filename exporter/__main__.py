@@ -16,7 +16,7 @@ from common import logs
 from common.errors import ConfigError
 from common.http import Server
 from common.ledger import Ledger
-from common.settings import load, or_exit, read_yaml
+from common.settings import load, or_exit, read_yaml, section_of
 from exporter.collector import Exporter
 from exporter.management import Management
 from exporter.pages import routes
@@ -33,21 +33,30 @@ _HELP = """Environment (each also as NAME_FILE, a file that holds the value):
 See docs/metrics.md for the metrics and exporter/settings.py for every setting."""
 
 
+_IN_FILE = {"heartbeat_interval": "worker", "health_check_interval": "scaling"}
+"""What of `scaling-config.yml` is the exporter's too, and the section that it is in."""
+
+
 def settings(environ: dict[str, str] | None = None) -> ExporterSettings:
-    """The settings from the environment over the `worker` section of `scaling-config.yml`.
+    """The settings from the environment over `scaling-config.yml`.
 
     Raises ConfigError.
     """
     env = dict(os.environ if environ is None else environ)
-    return load(ExporterSettings, environ=env, base=_base(env), base_name="worker")
-
-
-def _base(env: dict[str, str]) -> dict[str, Any]:
     path = env.get("SCALING_CONFIG")
-    section = read_yaml(Path(path)).get("worker") if path else None
-    if isinstance(section, dict) and "heartbeat_interval" in section:
-        return {"heartbeat_interval": section["heartbeat_interval"]}
-    return {}
+    content = read_yaml(Path(path)) if path else {}
+    base = {
+        name: section_of(content, section)[name]
+        for name, section in _IN_FILE.items()
+        if name in section_of(content, section)
+    }
+    try:
+        return load(ExporterSettings, environ=env, base=base, base_name="file")
+    except ConfigError as error:
+        name = error.field.removeprefix("file.")
+        if name == error.field:
+            raise
+        raise ConfigError(f"{_IN_FILE[name]}.{name}", error.value, error.allowed) from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,13 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logs.configure("exporter", given.log_level)
     # An unreachable broker is logged once, by the source, not at every try.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
-    try:
-        read_alert_settings(given.alert_thresholds_config_path)
-        exporter = connected(given)
-        server = Server(given, routes(exporter, given.scrape_timeout), name="exporter")
-    except ConfigError as error:
-        sys.stderr.write(f"invalid configuration: {error}\n")
-        return 2
+    or_exit(lambda: read_alert_settings(given.alert_thresholds_config_path))
+    exporter = or_exit(lambda: connected(given))
+    pages = routes(exporter, given.scrape_timeout)
+    server = or_exit(lambda: Server(given, pages, name="exporter"))
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, SecretStr, field_validator
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from common.amqp import BrokerSettings
 from common.http import HttpSettings
@@ -26,7 +26,7 @@ Patterns = Annotated[tuple[PlainName, ...], BeforeValidator(_listed)]
 class ExporterSettings(BrokerSettings, HttpSettings):
     """Each field is set by the environment variable of its name in capitals."""
 
-    http_port: int = 9419
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = 9419
     redis_url: LedgerUrl
     """redis:// or rediss:// (TLS)."""
     redis_ca_file: Path | None = None
@@ -47,9 +47,12 @@ class ExporterSettings(BrokerSettings, HttpSettings):
     """Seconds between two listings of the queues that patterns are matched with."""
     heartbeat_interval: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds between two heartbeats of a worker (default: `worker.heartbeat_interval`)."""
-    unhealthy_after_heartbeats: Annotated[float, Field(ge=1)] = 3.0
+    unhealthy_after_heartbeats: Annotated[float, Field(ge=1, le=1000)] = 3.0
     """A worker is unhealthy when not seen for this many heartbeats."""
-    forget_after: Annotated[float, Field(gt=0)] = 600.0
+    health_check_interval: Annotated[float, Field(gt=0, le=86_400)] | None = None
+    """Or when not seen for this many seconds, where that is set (default:
+    `scaling.health_check_interval`). Not less than `heartbeat_interval`."""
+    forget_after: Annotated[float, Field(gt=0, le=31_536_000)] = 600.0
     """Seconds after which a worker that is not seen is no longer reported."""
     scrape_timeout: Annotated[float, Field(gt=0, le=600)] = 10.0
     """Seconds for a scrape whose header gives no deadline."""
@@ -63,7 +66,17 @@ class ExporterSettings(BrokerSettings, HttpSettings):
             raise ValueError("at least one queue name or pattern")
         return value
 
+    @field_validator("health_check_interval")
+    @classmethod
+    def _beats_within(cls, value: float | None, info: ValidationInfo) -> float | None:
+        heartbeat = info.data.get("heartbeat_interval")
+        if value is not None and heartbeat is not None and value < heartbeat:
+            raise ValueError(f"at least heartbeat_interval, which is {heartbeat:g}")
+        return value
+
     @property
     def unhealthy_after_s(self) -> float:
         """Seconds without a heartbeat after which a worker is unhealthy."""
+        if self.health_check_interval is not None:
+            return self.health_check_interval
         return self.heartbeat_interval * self.unhealthy_after_heartbeats

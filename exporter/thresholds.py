@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from common.errors import ConfigError
+from common.errors import HIDDEN, ConfigError
 from common.records import WAIT_BUCKETS
-from common.settings import read_yaml
+from common.settings import read_yaml, section_of
+from common.validation import is_known, learn
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ THRESHOLDS = (
     Threshold("JobsParked", 0, 0, 1e9, "parked jobs"),
 )
 DEFAULTS: Mapping[str, float] = {each.alert: each.default for each in THRESHOLDS}
+learn(alert.lower() for alert in DEFAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ def read_alert_settings(path: Path | None) -> AlertSettings:
     content = read_yaml(path)
     for name in content:
         if name not in ("thresholds", "slo"):
-            raise ConfigError(str(name), content[name], "only the sections thresholds and slo")
+            named = name if is_known(name) else repr(HIDDEN)
+            raise ConfigError(named, HIDDEN, "only the sections thresholds and slo")
     thresholds = dict(DEFAULTS)
     known = {threshold.alert: threshold for threshold in THRESHOLDS}
     for alert, given in _section(content, "thresholds", known).items():
@@ -83,14 +86,11 @@ def _objective(slo: Mapping[str, Any]) -> float:
 
 
 def _section(content: Mapping[str, Any], name: str, allowed: Any) -> dict[str, Any]:
-    section = content.get(name)
-    if section is None:
-        return {}
-    if not isinstance(section, dict):
-        raise ConfigError(name, section, f"a mapping with any of {', '.join(allowed)}")
-    for entry, given in section.items():
+    section = section_of(content, name)
+    for entry in section:
         if entry not in allowed:
-            raise ConfigError(f"{name}.{entry}", given, f"one of {', '.join(allowed)}")
+            named = entry if is_known(entry) else repr(HIDDEN)
+            raise ConfigError(f"{name}.{named}", HIDDEN, f"one of {', '.join(allowed)}")
     return section
 
 

@@ -112,7 +112,7 @@ class _Backends:
     def of(self, config: ScalerConfig) -> dict[str, Orchestrator]:
         """All that were made so far, those of `config` among them."""
         for name in {target.orchestrator for target in config.targets} - self._made.keys():
-            self._made[name] = Pooled(create(name))
+            self._made[name] = Pooled(create(name, config.worker.given))
             self._stack.callback(self._made[name].close)
         for each in self._made.values():
             each.fence = self.fence

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from common.amqp import BrokerSettings
-from common.errors import ConfigError, SecretInputError
+from common.errors import SecretInputError
 from common.http import HttpSettings
-from common.settings import PlainName, QueueName, Settings, load, read_yaml
+from common.settings import PlainName, QueueName, Settings, load, read_yaml, section_of
 from common.urls import ANY_PATH, LedgerUrl, OpenServiceUrl, Shape, checked, read
 from worker.jobs import JOB_QUEUE, RESULT_QUEUE
 
@@ -108,7 +108,4 @@ def load_settings(environ: Mapping[str, str] | None = None) -> WorkerSettings:
 
 def _section(env: Mapping[str, str]) -> dict[str, Any]:
     path = env.get("SCALING_CONFIG")
-    section = read_yaml(Path(path)).get("worker") if path else None
-    if section is not None and not isinstance(section, dict):
-        raise ConfigError("worker", section, "a mapping of settings")
-    return section or {}
+    return section_of(read_yaml(Path(path)), "worker") if path else {}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import requests
-from pydantic import SecretStr
+from pydantic import Field, SecretStr
 
 from common.settings import Settings
 from common.urls import SERVICE, ServiceUrl, require, without_credentials
@@ -25,7 +25,7 @@ class ClientSettings(Settings):
     """Bearer token; default HTTP_ACT_TOKEN, then HTTP_BEARER_TOKEN."""
     scaler_ca_file: Path | None = None
     """Authority of the scaler's certificate, where the system does not know it."""
-    http_port: int = 8080
+    http_port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     http_act_token: SecretStr | None = None
     http_bearer_token: SecretStr | None = None
     http_basic_auth: SecretStr | None = None

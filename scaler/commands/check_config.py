@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scaler.commands.output import JsonOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from common.errors import ConfigError
+    from scaler.config.origin import InForce
+    from scaler.run import RunSettings
 
 ConfigOption = Annotated[
     Path | None,
@@ -25,22 +31,56 @@ def check_config(
 ) -> None:
     """Check the configuration; show what is in force and where each value came from.
 
-    Exits with 2, and one line naming field, value and what is allowed, when it is refused.
+    Exits with 2, and a line naming field, value and what is allowed for each part that is refused.
+    Whatever `run` reads is read; what has to be given and is not is shown as missing.
     """
-    from common.settings import or_exit  # noqa: PLC0415 - only this command needs them
-    from scaler.config.load import CONFIG_VARIABLE, load_config  # noqa: PLC0415
-    from scaler.config.origin import DEFAULT, in_force  # noqa: PLC0415
+    from common.errors import ConfigError  # noqa: PLC0415 - only this command needs them
+    from common.settings import or_exit  # noqa: PLC0415
+    from scaler.config.load import CONFIG_VARIABLE  # noqa: PLC0415
+    from scaler.config.origin import DEFAULT  # noqa: PLC0415
 
     given = os.environ.get(CONFIG_VARIABLE)
     path = config or (Path(given) if given else None)
-    loaded = or_exit(lambda: load_config(path))
-    settings = or_exit(lambda: list(in_force(loaded, path, os.environ)))
+    found = or_exit(lambda: list(_looked_at(path)))
+    problems = [each for each in found if isinstance(each, ConfigError)]
+    for problem in problems:
+        sys.stderr.write(f"invalid configuration: {problem}\n")
+    if problems:
+        raise typer.Exit(2)
+    settings = [each for each in found if not isinstance(each, ConfigError)]
     if changed:
         settings = [each for each in settings if each.origin != DEFAULT]
     if as_json:
         print_json([each._asdict() for each in settings])
     else:
         print_table(("setting", "value", "from"), settings)
+
+
+def _looked_at(path: Path | None) -> Iterator[InForce | ConfigError]:
+    from common.errors import ConfigError  # noqa: PLC0415 - as above
+    from scaler.config.load import load_config  # noqa: PLC0415
+    from scaler.config.origin import in_force, of_environment, of_required  # noqa: PLC0415
+    from scaler.run import RunSettings  # noqa: PLC0415
+
+    try:
+        loaded = load_config(path)
+    except ConfigError as error:
+        yield error
+        yield from of_environment(None, os.environ)
+    else:
+        yield from in_force(loaded, path, os.environ)
+    yield from of_required(RunSettings, _connectable, os.environ, {"REDIS_URL": "redis://missing"})
+
+
+def _connectable(environ: Mapping[str, str]) -> RunSettings:
+    from common.ledger import Ledger  # noqa: PLC0415 - as above
+    from common.settings import load  # noqa: PLC0415
+    from scaler.run import RunSettings  # noqa: PLC0415
+
+    settings = load(RunSettings, environ=environ)
+    # Connects at its first use only, but looks at all that the URL says.
+    Ledger.connect(settings.redis_url.get_secret_value()).close()
+    return settings
 
 
 def config_schema() -> None:

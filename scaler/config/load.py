@@ -6,15 +6,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
-from common.errors import ConfigError, first_problem
-from common.settings import Settings, load, read_yaml
+from common.errors import ConfigError, kind
+from common.settings import Settings, load, read_yaml, section_of, validated
 from common.urls import ServiceUrl
 from scaler.orchestrators import backends
-from scaler.policy.target import KNOBS, Knobs, Target
+from scaler.policy.target import KNOBS, Knobs, Name, Target
 
 CONFIG_VARIABLE = "SCALING_CONFIG"
 _SECTIONS = ("scaling", "worker", "targets")
@@ -26,7 +26,7 @@ class ScalingSection(Knobs):
     """`scaling:` of the file: defaults of every target, and how often to look."""
 
     health_check_interval: Seconds = 30.0
-    """A worker unseen for longer than this is taken for unhealthy."""
+    """The exporter's: a worker unseen for longer than this is taken for unhealthy."""
     metrics_collection_interval: Annotated[float, Field(ge=0.2, le=300, allow_inf_nan=False)] = 1.0
     """Seconds between the loop's cycles."""
 
@@ -49,9 +49,16 @@ class WorkerSection(Settings):
     model_config = ConfigDict(extra="ignore")
 
     graceful_shutdown_timeout: Seconds = 300.0
-    """What a worker is given to finish its job."""
+    """What a worker is given to finish its job. The orchestrators' too, from the next start on."""
     health_check_timeout: Seconds = 30.0
+    """The worker's."""
     heartbeat_interval: Seconds = 10.0
+    """The worker's and the exporter's."""
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What is set, for backends that are told the same."""
+        return {name: getattr(self, name) for name in self.model_fields_set}
 
 
 class ProgramSection(Settings):
@@ -99,7 +106,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] | None = No
     if path is None and env.get(CONFIG_VARIABLE):
         path = Path(env[CONFIG_VARIABLE])
     content = read_yaml(path) if path else {}
-    sections = {name: _mapping(content, name) for name in ("scaling", "worker")}
+    sections = {name: section_of(content, name) for name in ("scaling", "worker")}
     rest = {name: value for name, value in content.items() if name not in _SECTIONS}
     program = load(ProgramSection, environ=env, base=rest, base_name="(top level)")
     scaling = _scaling(sections["scaling"], scaling_variables(env))
@@ -129,20 +136,12 @@ def scaling_variables(env: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    section = content.get(name)
-    if section is None:
-        return {}
-    if not isinstance(section, dict):
-        raise ConfigError(name, section, "a mapping of settings")
-    return section
-
-
 def _targets(given: Any, defaults: Mapping[str, Any]) -> tuple[Target, ...]:
     """One target per entry, each over `defaults`; without entries one target."""
     entries = [{}] if given is None else given
     if not isinstance(entries, list) or not entries:
-        raise ConfigError("targets", given, "a list of one target or more")
+        shown = kind(entries) if isinstance(entries, str) else entries
+        raise ConfigError("targets", shown, "a list of one target or more")
     targets = tuple(_target(number, entry, defaults) for number, entry in enumerate(entries))
     names = [target.name for target in targets]
     for number, name in enumerate(names):
@@ -173,14 +172,25 @@ def _check_pools(targets: tuple[Target, ...]) -> None:
                 raise ConfigError(field, pool.service, "a name that no other target uses")
 
 
+_NAME = TypeAdapter(Name)
+
+
+def _is_name(given: Any) -> TypeGuard[str]:
+    """Whether a target can be called so in errors; what can't be may be anything."""
+    try:
+        _NAME.validate_python(given, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
 def _target(number: int, entry: Any, defaults: Mapping[str, Any]) -> Target:
     if not isinstance(entry, dict):
-        raise ConfigError(f"targets.{number}", entry, "a mapping of settings")
-    label = ("targets", str(entry.get("name", number)))
-    try:
-        target = Target.model_validate({**defaults, **entry})
-    except ValidationError as error:
-        raise ConfigError(*first_problem(error, label)) from None
+        shown = kind(entry) if isinstance(entry, str) else entry
+        raise ConfigError(f"targets.{number}", shown, "a mapping of settings")
+    name = entry.get("name")
+    label = ("targets", name if _is_name(name) else str(number))
+    target = validated(Target, {**defaults, **entry}, label)
     if target.orchestrator not in backends():
         allowed = ", ".join(backends())
         raise ConfigError(".".join((*label, "orchestrator")), target.orchestrator, allowed)

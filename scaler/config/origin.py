@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, SecretStr
 
+from common.errors import ConfigError
 from common.http import HttpSettings
 from common.settings import load, read_yaml, variables
 from common.urls import without_credentials
 from scaler.config.load import ProgramSection, ScalerConfig, ScalingSection, scaling_variables
+from scaler.external.pod_deletion_cost import PodDeletionCostSettings
+from scaler.external.settings import ExternalScalerSettings
+from scaler.orchestrators import settings_of
 from scaler.policy.target import KNOBS, Target
 from scaler.web.settings import WebSettings
 
@@ -28,33 +32,89 @@ class InForce(NamedTuple):
     """`default`, `file`, or the variable's name."""
 
 
+class _Part(NamedTuple):
+    """Some of the settings that a scaler runs with."""
+
+    prefix: str
+    settings: Callable[[], BaseModel | None]
+    given: Mapping[str, Any] = {}
+    """What the file says of them."""
+
+
 def in_force(
     config: ScalerConfig, path: Path | None, environ: Mapping[str, str]
-) -> Iterator[InForce]:
-    """Every setting of `config`, which was read from `path` and `environ`."""
+) -> Iterator[InForce | ConfigError]:
+    """Every setting of `config`, which was read from `path` and `environ`, and of whatever runs
+    with it; or what is wrong with a part of these."""
     content = read_yaml(path) if path else {}
+    scaling, worker = content.get("scaling") or {}, content.get("worker") or {}
+    yield from _of_part(_Part("", lambda: config.program, content), environ)
+    yield from of_environment(config, environ)
+    for name in sorted({target.orchestrator for target in config.targets}):
+        yield from _of_part(_backend(name, config, worker, environ), environ)
     scaling_env = scaling_variables(environ)
-    sections: tuple[tuple[str, BaseModel, Mapping[str, Any], Mapping[str, str]], ...] = (
-        ("", config.program, content, environ),
-        ("", load(HttpSettings, environ=environ, base={"http_port": 8080}), {}, environ),
-        ("", load(WebSettings, environ=environ), {}, environ),
-        ("scaling.", config.scaling, content.get("scaling") or {}, scaling_env),
-        ("worker.", config.worker, content.get("worker") or {}, environ),
-    )
-    for prefix, model, given, env in sections:
-        yield from _of_section(prefix, model, given, env)
+    yield from _of_part(_Part("scaling.", lambda: config.scaling, scaling), scaling_env)
+    yield from _of_part(_Part("worker.", lambda: config.worker, worker), environ)
     entries = content.get("targets") or [{}]
     for target, entry in zip(config.targets, entries, strict=True):
         yield from _of_target(target, entry, content, environ)
 
 
-def _of_section(
-    prefix: str, model: BaseModel, given: Mapping[str, Any], env: Mapping[str, str]
-) -> Iterator[InForce]:
-    _, names = variables(type(model), env)
-    for field in type(model).model_fields:
-        origin = names.get(field, FILE if field in given else DEFAULT)
-        yield InForce(prefix + field, _shown(getattr(model, field)), origin)
+def of_environment(
+    config: ScalerConfig | None, environ: Mapping[str, str]
+) -> Iterator[InForce | ConfigError]:
+    """The same of what only the environment sets; `config` is None where that can't be used."""
+    port = {"grpc_port": config.program.grpc_port} if config else {}
+    parts: Iterable[_Part] = (
+        _Part("", lambda: load(HttpSettings, environ=environ, base={"http_port": 8080})),
+        _Part("", lambda: load(WebSettings, environ=environ)),
+        _Part("", lambda: load(ExternalScalerSettings, environ=environ, base=port)),
+        _Part("", lambda: load(PodDeletionCostSettings, environ=environ)),
+    )
+    for part in parts:
+        for each in _of_part(part, environ):
+            # It is the file's, and has been told.
+            if not (isinstance(each, InForce) and each.name in ProgramSection.model_fields):
+                yield each
+
+
+def of_required(
+    model: type[BaseModel],
+    make: Callable[[Mapping[str, str]], BaseModel],
+    environ: Mapping[str, str],
+    stand_in: Mapping[str, str],
+) -> Iterator[InForce | ConfigError]:
+    """The same of settings that have to be given, which `make` makes and checks. What is not
+    given is told as missing and is no reason to refuse the rest, as a file is also looked at where
+    its secrets are not; `stand_in` has a value for each of these variables."""
+    _, names = variables(model, environ)
+    missing = {name: value for name, value in stand_in.items() if name.lower() not in names}
+    given = {**environ, **missing}
+    for each in _of_part(_Part("", lambda: make(given)), given):
+        if isinstance(each, InForce) and each.origin in missing:
+            yield InForce(each.name, "(missing)", f"run needs {each.origin}")
+        else:
+            yield each
+
+
+def _backend(
+    name: str, config: ScalerConfig, worker: Mapping[str, Any], environ: Mapping[str, str]
+) -> _Part:
+    return _Part(f"{name}.", lambda: settings_of(name, config.worker.given, environ), worker)
+
+
+def _of_part(part: _Part, env: Mapping[str, str]) -> Iterator[InForce | ConfigError]:
+    try:
+        settings = part.settings()
+        if settings is None:
+            return
+        _, names = variables(type(settings), env)
+    except ConfigError as error:
+        yield error
+        return
+    for field in type(settings).model_fields:
+        origin = names.get(field, FILE if field in part.given else DEFAULT)
+        yield InForce(part.prefix + field, _shown(getattr(settings, field)), origin)
 
 
 def _of_target(

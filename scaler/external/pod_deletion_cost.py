@@ -19,6 +19,7 @@ from pydantic import Field
 
 from common.errors import ConfigError
 from common.logs import get
+from common.secret_files import read_secret
 from common.settings import Settings
 from scaler.policy.observation import Worker, WorkerCondition
 
@@ -96,11 +97,7 @@ class Pods:
         self._session.close()
 
     def _read(self, name: str) -> str:
-        path = self._account / name
-        try:
-            return path.read_text("utf-8").strip()
-        except OSError as error:
-            raise ConfigError("SERVICE_ACCOUNT_PATH", str(path), "a readable file") from error
+        return read_secret("SERVICE_ACCOUNT_PATH", self._account / name)
 
 
 class PodDeletionCost:

@@ -18,10 +18,10 @@ class GatewaySettings(Settings):
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 8081
     gateway_token: Annotated[SecretStr, Field(min_length=16)]
     """The bearer token that the scaler sends."""
-    graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
+    graceful_shutdown_timeout: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it."""
-    min_workers: Annotated[int, Field(ge=0)] = 1
-    max_workers: Annotated[int, Field(ge=1)] = 10
+    min_workers: Annotated[int, Field(ge=0, le=10_000)] = 1
+    max_workers: Annotated[int, Field(ge=1, le=10_000)] = 10
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @model_validator(mode="after")

@@ -23,7 +23,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from common.settings import Settings, load
+from common.settings import Settings
 from scaler.orchestrators.base import (
     FleetHandle,
     Orchestrator,
@@ -47,7 +47,7 @@ class ProcessSettings(Settings):
     worker_command: str = f"{shlex.quote(sys.executable)} -m worker run"
     worker_state: Path = Path(".run/workers")
     """Folder for the notes of running workers and for their logs."""
-    graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
+    graceful_shutdown_timeout: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Seconds from SIGTERM to SIGKILL for a worker that is stuck."""
 
 
@@ -218,9 +218,9 @@ class Process(Orchestrator):
 SETTINGS = ProcessSettings
 
 
-def create() -> Process:
-    """From the environment."""
-    return Process(load(ProcessSettings))
+def create(settings: ProcessSettings) -> Process:
+    """Of what it is told."""
+    return Process(settings)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,7 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from pydantic import ValidationError
-
-from common.errors import ConfigError, first_problem
+from common.settings import validated
 from scaler.policy.target import KNOBS, Rule, Target
 from scaler.simulate.arena import Arena, Policy
 from scaler.simulate.score import WEIGHTS
@@ -36,10 +34,7 @@ _MINIMUMS = (0.25, 0.5, 1.0)
 def ours(arena: Arena, *, tick_s: float = TICK_S, **knobs: Any) -> Policy:
     """Our policy with these knobs. Raises ConfigError naming one that is not allowed."""
     bounds = {"min_workers": arena.minimum, "max_workers": arena.maximum}
-    try:
-        target = Target.model_validate({**bounds, **knobs})
-    except ValidationError as error:
-        raise ConfigError(*first_problem(error)) from None
+    target = validated(Target, {**bounds, **knobs})
     return Policy("ours", _label(target), tick_s, target=target)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr, field_validator
 
+from common.errors import SecretInputError
 from common.settings import Settings
 from common.urls import OpenServiceUrl
 
@@ -22,5 +23,5 @@ class WebSettings(Settings):
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and len(value.get_secret_value()) < 16:
-            raise ValueError("a token of at least 16 characters")
+            raise SecretInputError("a token of at least 16 characters")
         return value

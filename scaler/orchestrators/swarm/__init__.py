@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 SETTINGS = SwarmSettings
 
 
-def create() -> Orchestrator:
-    """From the environment; raises ConfigError."""
+def create(settings: SwarmSettings) -> Orchestrator:
+    """Through the gateway where one is named; raises ConfigError."""
     # Not above: the gateway has no need, and its image no room, for what a target is.
-    from scaler.orchestrators.swarm.orchestrator import from_environment
+    from scaler.orchestrators.swarm.orchestrator import connected
 
-    return from_environment()
+    return connected(settings)

@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from common.settings import load
 from scaler.orchestrators.base import (
     FleetHandle,
     Offer,
@@ -39,9 +38,8 @@ from scaler.policy.target import MAX_REPLICAS, Target
 _CATCHES_UP_IN_S = 10.0
 
 
-def from_environment() -> Swarm:
+def connected(settings: SwarmSettings) -> Swarm:
     """Through the gateway where one is named; raises ConfigError."""
-    settings = load(SwarmSettings)
     if settings.gateway_url and settings.gateway_token:
         token = settings.gateway_token.get_secret_value()
         return Swarm(GatewayEngine(settings.gateway_url, token))

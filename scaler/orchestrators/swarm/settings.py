@@ -17,8 +17,9 @@ class SwarmSettings(Settings):
     gateway_url: OpenServiceUrl | None = None
     """http://host:port of the gateway; without it the engine is spoken to directly."""
     gateway_token: SecretStr | None = None
-    graceful_shutdown_timeout: Annotated[float, Field(gt=0)] = 300.0
-    """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it."""
+    graceful_shutdown_timeout: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """Seconds that a job may take after SIGTERM; a service's stop_grace_period must allow it. The
+    gateway has its own. Default: that of `worker:` in the file."""
 
     @model_validator(mode="after")
     def _token_given(self) -> Self:

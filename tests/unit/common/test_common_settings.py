@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 import pytest
 from pydantic import Field, SecretStr, model_validator
 
-from common.errors import ConfigError
+from common.errors import HIDDEN, ConfigError
 from common.settings import MAX_QUEUE_BYTES, QueueName, Settings, load, or_exit, read_yaml
 from exporter.settings import ExporterSettings
 from scaler.gateway.settings import GatewaySettings
@@ -87,20 +87,8 @@ def test_or_exit_says_one_line_and_exits_with_2(capsys: pytest.CaptureFixture[st
     assert "MAX_WORKERS" in said
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r"])
-@pytest.mark.parametrize("begin", [b"", b"\xef\xbb\xbf"])
-def test_the_end_of_a_secret_file_s_line_is_no_part_of_it(
-    tmp_path: Path, begin: bytes, end: str
-) -> None:
-    secret = tmp_path / "token"
-    secret.write_bytes(begin + f"a-secret {end}".encode())
-    token = load(Sample, environ={"TOKEN_FILE": str(secret)}).token
-    assert token is not None
-    assert token.get_secret_value() == "a-secret "
-
-
 @pytest.mark.parametrize(
-    "value", ["hunter2\r", "hunter2\nhunter2", "\x1b[2Jhunter2", "hunter2\x7f"]
+    "value", ["hun\rter2", "hunter2\nhunter2", "\x1b[2Jhunter2", "hunter2\x7f"]
 )
 @pytest.mark.parametrize("name", ["QUEUE", "MAX_WORKERS", "TOKEN", "TOKEN_FILE"])
 def test_control_characters_are_refused_in_every_variable(
@@ -115,7 +103,10 @@ def test_control_characters_are_refused_in_every_variable(
         load(Sample, environ={name: given})
     assert caught.value.field == name
     assert str(caught.value).isprintable()
-    assert ("hunter2" in str(caught.value)) == (not name.startswith("TOKEN"))
+    if name.startswith("TOKEN") or "\n" in value:
+        assert caught.value.value is HIDDEN
+    else:
+        assert caught.value.value == value
 
 
 @pytest.mark.parametrize(
@@ -176,7 +167,7 @@ def test_no_program_shows_the_secret_that_it_refuses(
         "token: @hunter2",
         "hunter2: [\n",
         "{hunter2: 1, hunter2: {",
-        "token: 2026-99-99 # hunter2",
+        "token: !!timestamp 2026-99-99 # hunter2",
         "[" * 20_000 + "hunter2",
         "amqp://user:hunter2@broker",
     ],
