@@ -33,6 +33,8 @@ class Cycle:
 
     decision: Decision
     applied: Applied
+    made_at: float = field(default_factory=time.monotonic)
+    """Monotonic seconds, by which the decision's age is judged: the wall clock may be set."""
 
     @property
     def sentence(self) -> str:
@@ -103,6 +105,10 @@ class Controller:
         self.metrics = metrics
         self.progressed_at = time.monotonic()
         """Monotonic seconds at which the loop last ended a cycle."""
+        self.ready: str | None = None
+        """What it still waits for before it decides, None when it does not."""
+        self.problems: Sequence[str] = ()
+        """Sentences about its parts that fail now."""
         self._clock = clock
         self._listeners: list[Callable[[], None]] = []
         self._states: Mapping[str, _State] = {}
@@ -146,6 +152,11 @@ class Controller:
     def targets(self) -> list[Target]:
         """All of them, configured or discovered."""
         return [state.target for state in self._states.values()]
+
+    def target(self, name: str) -> Target | None:
+        """The target of that name, None when there is none."""
+        state = self._states.get(name)
+        return state.target if state else None
 
     def latest(self, name: str) -> Cycle | None:
         """The newest cycle of a target; None before its first cycle or when there is none."""

@@ -27,6 +27,10 @@ CREATE TABLE IF NOT EXISTS memories (
 """
 
 
+class HistoryError(Exception):
+    """Something could not be written down; the sentence is fit for a person."""
+
+
 class History:
     """Decisions and memories by target. Safe for use from several threads."""
 

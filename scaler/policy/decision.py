@@ -41,8 +41,10 @@ class Decision:
     at: float
     """Epoch seconds."""
     target_name: str
-    replicas: int
-    """Workers wanted in all: running, with those that are starting."""
+    replicas: int | None
+    """Workers wanted in all: running, with those that are starting. None where nothing that it
+    could be was ever known (no remembered target, no known fleet, no order, no fallback number);
+    nobody makes a number of that."""
     action: Action
     proposals: tuple[tuple[str, float], ...]
     """Numbers by their `ProposalKind`, in the order in which they came."""
