@@ -1,20 +1,24 @@
 """The small HTTP surface of every program: health, metrics, pages.
 
-Routes are plain functions. The TLS handshake runs in the request's own thread, so an idle
-connection never blocks a scrape; authentication is optional and compares in constant time.
+Routes are plain functions. The TLS handshake runs in the request's own thread, and connections
+that say nothing give their places up, so idle ones never block a scrape; authentication is
+optional and compares in constant time.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hmac
 import json
 import re
 import secrets
+import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -28,11 +32,13 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from pydantic import Field, SecretStr, field_validator
 
+from common.connections import MOST, Connections
 from common.errors import ConfigError, SecretInputError
 from common.logs import get
 from common.settings import Settings
 
 _REQUEST_TIMEOUT_S = 15.0
+_OVERDUE_EVERY_S = 1.0
 _BCRYPT = re.compile(r"[^:]+:\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
 
@@ -143,14 +149,18 @@ class ThreadedServer(ThreadingHTTPServer):
         handler: type[ConnectionHandler],
         *,
         name: str,
-        max_connections: int = sys.maxsize,
+        max_connections: int = MOST,
     ) -> None:
         """Binds at once, so that `port` is known; raises ConfigError when it can't.
 
-        While `max_connections` are open, a further one is closed unanswered.
+        While `max_connections` are open, a further one takes the place of one that is idle, and
+        is closed unanswered where none is.
         """
         self._context = _tls_context(settings)
-        self._free = threading.Semaphore(max_connections)
+        self.connections: Connections[socket.socket] = Connections(max_connections)
+        """By the socket as it was accepted."""
+        self._looked_at = time.monotonic()
+        self._here = threading.local()
         try:
             super().__init__((settings.http_host, settings.http_port), handler)
         except OSError as error:
@@ -179,27 +189,55 @@ class ThreadedServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Close a connection beyond the most that may be open."""
-        if self._free.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
+        closed = self.connections.enter(request)
+        if closed is request:
             self.shutdown_request(request)
+            return
+        if closed is not None:
+            _end(closed)
+        super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """In a thread of its own; frees the place afterwards."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._free.release()
+            self.connections.leave(request)
+
+    def service_actions(self) -> None:
+        """Close what has been idle for too long; called several times a second."""
+        super().service_actions()
+        now = time.monotonic()
+        if now - self._looked_at > _OVERDUE_EVERY_S:
+            self._looked_at = now
+            for idle in self.connections.take_overdue():
+                _end(idle)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Runs in the request's thread: the handshake may take its time here."""
         request.settimeout(_REQUEST_TIMEOUT_S)
-        if self._context is not None:
-            try:
-                request = self._context.wrap_socket(request, server_side=True)
-            except (OSError, ssl.SSLError):
-                return
-        super().finish_request(request, client_address)
+        self._here.connection = request
+        if self._context is None:
+            super().finish_request(request, client_address)
+            return
+        # A copy is secured, so that the one accepted can still end it, also in mid-handshake.
+        copy = request.dup()
+        copy.settimeout(_REQUEST_TIMEOUT_S)
+        try:
+            secured = self._context.wrap_socket(copy, server_side=True)
+        except (OSError, ssl.SSLError):
+            copy.close()
+            return
+        with secured:
+            super().finish_request(secured, client_address)
+
+    def waits(self) -> None:
+        """The connection of this thread waits for its next request."""
+        self.connections.waits(self._here.connection)
+
+    def works(self) -> None:
+        """A request has come on it."""
+        self.connections.works(self._here.connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - inherited
         """Log errors, but not clients that disconnected in mid-answer."""
@@ -218,6 +256,17 @@ class ConnectionHandler(BaseHTTPRequestHandler):
     # An answer leaves as a whole, and at once.
     wbufsize = -1
     disable_nagle_algorithm = True
+
+    def handle_one_request(self) -> None:
+        """One request, for which the connection waits until it has come."""
+        self.server.waits()
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        """Whether a request has come that can be answered."""
+        whole = super().parse_request()
+        self.server.works()
+        return whole
 
     def send_page(self, page: Handler, path: str, query: str) -> None:
         """Send what `page` answers, or 500 when it fails."""
@@ -347,6 +396,12 @@ def _normalised(authorization: str) -> bytes:
         except binascii.Error:
             return b""
     return f"{scheme.lower()} {credentials}".encode()
+
+
+def _end(connection: socket.socket) -> None:
+    """Have the thread that waits on it find it closed."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:

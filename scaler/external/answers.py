@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from common.bounded import a_few
 from common.errors import InvalidInputError, shorten
 from scaler.external.decisions import Decisions
 from scaler.external.errors import UnknownValueError
 from scaler.external.metadata import OnUnknown, Trigger
 from scaler.external.upstream import KnownValue, Missing, Outcome
-
-_NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,36 +26,38 @@ class Answer:
 
 
 def of_target(trigger: Trigger, decisions: Decisions, *, now: float, max_age_s: float) -> Answer:
-    """The decision for a trigger with `target`.
+    """The decision for a trigger with `target`; `now` in monotonic seconds.
 
     Raises InvalidInputError when there is no such target, UnknownValueError when there is no
-    decision or it is too old.
+    decision, it is too old, or it has no number because none was ever known.
     """
     name = trigger.target or ""
     check_target(name, decisions)
     decided = decisions.latest(name)
     if decided is None:
         raise UnknownValueError(f"nothing is decided for {name} yet")
-    age = max(0.0, now - decided.at)
+    age = max(0.0, now - decided.made_at)
     if age > max_age_s:
         raise UnknownValueError(
             f"the last decision for {name} is {age:.0f} s old, "
             f"more than the {max_age_s:g} s allowed"
         )
+    if decided.replicas is None:
+        raise UnknownValueError(f"no number is known for {name} yet: {decided.reason}")
     active = decided.active or decided.replicas > 0
     return Answer(float(decided.replicas), active, age, decided.reason)
 
 
 def check_target(name: str, decisions: Decisions) -> None:
     """Raises InvalidInputError when the configuration has no target `name`."""
-    if name not in decisions.names():
-        names = sorted(decisions.names())
-        shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-        raise InvalidInputError("target", name, f"a configured target: {shown or '(none)'}")
+    if not decisions.has(name):
+        known = a_few(sorted(decisions.names()))
+        raise InvalidInputError("target", name, f"a configured target: {known}")
 
 
 def of_queries(trigger: Trigger, outcomes: Mapping[str, Outcome], *, now: float) -> Answer:
-    """The answer to a trigger with `query` or `queue`, from the outcomes of its value_queries.
+    """The answer to a trigger with `query` or `queue`, from the outcomes of its value_queries;
+    `now` in monotonic seconds.
 
     Raises UnknownValueError when a value is unknown and the trigger says so, or the value held
     is too old.
@@ -74,7 +75,7 @@ def of_queries(trigger: Trigger, outcomes: Mapping[str, Outcome], *, now: float)
             )
         samples.append(_held(trigger, query, outcome, now))
         held.append(outcome.reason)
-    age = max(0.0, now - min(sample.at for sample in samples))
+    age = max(0.0, now - min(sample.asked_at for sample in samples))
     value, active, reason = _combine(trigger, [sample.value for sample in samples])
     if held:
         reason = f"held for {age:.0f} s, because {held[0]}: {reason}"
@@ -87,7 +88,7 @@ def _held(trigger: Trigger, query: str, missing: Missing, now: float) -> KnownVa
         raise UnknownValueError(unknown)
     if missing.last is None:
         raise UnknownValueError(f"{unknown}; no earlier value to hold")
-    age = now - missing.last.at
+    age = now - missing.last.asked_at
     if age > trigger.hold_seconds:
         raise UnknownValueError(
             f"{unknown}; the last value is {age:.0f} s old, more than holdSeconds "

@@ -14,11 +14,12 @@ from scaler.policy import explain
 class DecidedTarget:
     """The last decision for one target, be it a new number or one that is held."""
 
-    replicas: int
+    replicas: int | None
+    """None where no number was ever known."""
     active: bool
     """Whether there is work, jobs in workers' hands included."""
-    at: float
-    """Epoch seconds at which it was decided."""
+    made_at: float
+    """Monotonic seconds at which it was decided."""
     reason: str
     """The decision in a sentence."""
 
@@ -28,6 +29,9 @@ class Decisions(Protocol):
 
     def names(self) -> Collection[str]:
         """The targets of the configuration."""
+
+    def has(self, target_name: str) -> bool:
+        """Whether there is such a target."""
 
     def latest(self, target_name: str) -> DecidedTarget | None:
         """The last decision for that target; None before the first."""
@@ -50,13 +54,14 @@ class ControllerDecisions:
         """The targets of the configuration, and those discovered."""
         return [target.name for target in self._controller.targets]
 
+    def has(self, target_name: str) -> bool:
+        """Whether there is such a target."""
+        return self._controller.target(target_name) is not None
+
     def latest(self, target_name: str) -> DecidedTarget | None:
-        """The last decision for that target; None before the first that had a number."""
+        """The last decision for that target; None before the first."""
         cycle = self._controller.latest(target_name)
         if cycle is None:
             return None
-        decision = cycle.decision
-        replicas = decision.replicas
-        if replicas is None:
-            return None
-        return DecidedTarget(replicas, replicas > 0, decision.at, explain.reason(decision))
+        replicas, reason = cycle.decision.replicas, explain.reason(cycle.decision)
+        return DecidedTarget(replicas, bool(replicas), cycle.made_at, reason)

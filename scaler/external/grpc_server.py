@@ -139,6 +139,7 @@ class ExternalScalerServer:
         return Upstream(
             queries,
             clock=self._clock,
+            monotonic=time.monotonic,
             tick_s=settings.grpc_tick_s,
             stream_tick_s=min(settings.grpc_stream_tick_s, settings.grpc_tick_s),
             max_queries=settings.grpc_max_queries,
@@ -163,7 +164,6 @@ class ExternalScalerServer:
             upstream=upstream,
             streams=streams,
             access_log=AccessLog(self._objects, settings.grpc_access_log),
-            clock=self._clock,
             decision_max_age_s=settings.grpc_decision_max_age_s,
             heartbeat_s=settings.grpc_heartbeat_s,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NoReturn, TypeAlias
 
@@ -52,16 +53,16 @@ class Service:
         upstream: Upstream,
         streams: Streams,
         access_log: AccessLog,
-        clock: Callable[[], float],
         decision_max_age_s: float,
         heartbeat_s: float,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._triggers = triggers
         self._decisions = decisions
         self._upstream = upstream
         self._streams = streams
         self._access_log = access_log
-        self._clock = clock
+        self._monotonic = monotonic
         self._decision_max_age_s = decision_max_age_s
         self._heartbeat_s = heartbeat_s
 
@@ -152,11 +153,10 @@ class Service:
 
     async def _read(self, trigger: Trigger) -> Answer:
         if trigger.target is not None:
-            return of_target(
-                trigger, self._decisions, now=self._clock(), max_age_s=self._decision_max_age_s
-            )
+            now = self._monotonic()
+            return of_target(trigger, self._decisions, now=now, max_age_s=self._decision_max_age_s)
         outcomes = await self._upstream.get_all(trigger.value_queries)
-        return of_queries(trigger, outcomes, now=self._clock())
+        return of_queries(trigger, outcomes, now=self._monotonic())
 
     async def _read_or_none(
         self, method: str, ref: pb.ScaledObjectRef, trigger: Trigger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 _FORGET_S = 600.0
+_SWEEP_EVERY_S = 1.0
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 2.5)
 _CALL = ("grpc_type", "grpc_service", "grpc_method")
 
@@ -69,6 +71,8 @@ class ObjectState:
     known: bool = False
     at: float = 0.0
     """Epoch seconds of the last call."""
+    used_at: float = 0.0
+    """The same in monotonic seconds."""
     logged: dict[str, object] = field(default_factory=dict)
     """By method: the answer that the access log had last."""
 
@@ -81,11 +85,17 @@ class Objects(Collector):
     """The state of each ScaledObject, at most `limit` of them; one that has not called for 10
     minutes is forgotten."""
 
-    def __init__(self, limit: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        limit: int,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limit = limit
         self._clock = clock
+        self._monotonic = monotonic
         self._states: dict[Key, ObjectState] = {}
-        self._swept = 0.0
+        self._swept_at = -_SWEEP_EVERY_S
         self.untracked = 0
         """Calls of ScaledObjects beyond the limit."""
 
@@ -99,18 +109,18 @@ class Objects(Collector):
                 self.untracked += 1
                 return None
             state = self._states[key] = ObjectState()
-        state.at = self._clock()
+        state.at, state.used_at = self._clock(), self._monotonic()
         return state
 
     def _sweep(self) -> None:
-        now = self._clock()
+        now = self._monotonic()
         # Not at every call while full.
-        if now - self._swept < 1.0:
+        if now - self._swept_at < _SWEEP_EVERY_S:
             return
-        self._swept = now
+        self._swept_at = now
         # The values are copied first: calls come in from the event loop's thread meanwhile.
         for key, state in list(self._states.items()):
-            if now - state.at > _FORGET_S:
+            if now - state.used_at > _FORGET_S:
                 self._states.pop(key, None)
 
     def describe(self) -> list[Metric]:

@@ -4,6 +4,10 @@ Each query has a moment of its own within the tick, and is evaluated (the `time`
 that. The moment follows from the query alone, so replicas of this server, which ask at different
 times, get the same answer; and a thousand queries do not fall due all at once. The queries of one
 trigger share the moment of its first, since what they say belongs together.
+
+The wall clock says what to evaluate a query for and nothing else: how old an outcome is follows
+from the monotonic clock, so that a step of the other neither freezes a value nor keeps one for
+ever.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from common.logs import get
 from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
 
 _IDLE_S = 600.0
+_OUTLIVED_TICKS = 2
 _log = get("external-scaler")
 
 
@@ -35,6 +40,8 @@ class KnownValue:
 
     value: float
     at: float
+    asked_at: float
+    """Monotonic seconds of that moment, by which its age is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +62,12 @@ class _Entry:
     query: str
     at: float = 0.0
     """The tick that `outcome` is of."""
+    asked_at: float = 0.0
+    """Monotonic seconds of that tick."""
     outcome: Outcome | None = None
     last: KnownValue | None = None
-    used: float = 0.0
+    used_at: float = 0.0
+    """Monotonic seconds at which it was last asked for."""
     slow: bool = False
     fetch: asyncio.Task[Outcome] | None = None
     watchers: set[asyncio.Event] = field(default_factory=set)
@@ -72,6 +82,7 @@ class Upstream:
         evaluator: Evaluator,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         tick_s: float,
         stream_tick_s: float,
         max_queries: int,
@@ -81,6 +92,7 @@ class Upstream:
     ) -> None:
         self._evaluator = evaluator
         self._clock = clock
+        self._monotonic = monotonic
         self._tick_s = tick_s
         self._stream_tick_s = stream_tick_s
         self._max_queries = max_queries
@@ -109,10 +121,11 @@ class Upstream:
 
     async def _get(self, query: str, lead: str) -> Outcome:
         now = self._clock()
-        entry = self._entry(query, lead, now)
+        entry = self._entry(query, lead)
         tick = tick_of(lead, now, self._tick_s)
         # An outcome of the future is one from before the clock was set back.
-        if entry.outcome is not None and tick <= entry.at <= now:
+        of_now = tick <= entry.at <= now and not self._outlived(entry, self._tick_s)
+        if entry.outcome is not None and of_now:
             return entry.outcome
         try:
             async with asyncio.timeout(self._patience_s):
@@ -123,7 +136,7 @@ class Upstream:
     @contextmanager
     def watch(self, queries: tuple[str, ...], event: asyncio.Event) -> Iterator[None]:
         """Keep `queries` fresh and set `event` after each new outcome."""
-        entries = [self._entry(query, queries[0], self._clock()) for query in queries]
+        entries = [self._entry(query, queries[0]) for query in queries]
         for entry in entries:
             entry.watchers.add(event)
         try:
@@ -135,18 +148,23 @@ class Upstream:
     async def run(self) -> None:
         """Refresh what is watched, and forget what is not asked for; until cancelled."""
         while True:
-            now = self._clock()
-            tick = now // self._stream_tick_s * self._stream_tick_s
+            tick = self._clock() // self._stream_tick_s * self._stream_tick_s
             for entry in self._entries.values():
-                if entry.watchers and entry.at != tick:
-                    entry.used = now
+                due = entry.at != tick or self._outlived(entry, self._stream_tick_s)
+                if entry.watchers and due:
+                    entry.used_at = self._monotonic()
                     self._fetch(entry, tick)
-            self._forget(now)
+            self._forget()
             # Wakes again just after the next tick, also when the clock was set.
             wait = tick + self._stream_tick_s - self._clock()
             await asyncio.sleep(min(max(0.01, wait), self._stream_tick_s))
 
-    def _entry(self, query: str, lead: str, now: float) -> _Entry:
+    def _outlived(self, entry: _Entry, tick_s: float) -> bool:
+        """Whether its tick has been over for so long that the wall clock must have stood still or
+        run back meanwhile."""
+        return self._monotonic() - entry.asked_at > _OUTLIVED_TICKS * tick_s
+
+    def _entry(self, query: str, lead: str) -> _Entry:
         entry = self._entries.get((query, lead))
         if entry is None:
             if len(self._entries) >= self._max_queries:
@@ -154,11 +172,12 @@ class Upstream:
                     f"{self._max_queries} distinct queries are in use, which is the most allowed"
                 )
             entry = self._entries[query, lead] = _Entry(query)
-        entry.used = now
+        entry.used_at = self._monotonic()
         return entry
 
-    def _forget(self, now: float) -> None:
-        idle = [k for k, e in self._entries.items() if not e.watchers and now - e.used > _IDLE_S]
+    def _forget(self) -> None:
+        since = self._monotonic() - _IDLE_S
+        idle = [k for k, e in self._entries.items() if not e.watchers and e.used_at < since]
         for key in idle:
             del self._entries[key]
 
@@ -168,22 +187,25 @@ class Upstream:
         return entry.fetch
 
     async def _ask(self, entry: _Entry, tick: float) -> Outcome:
+        since_tick_s = min(max(0.0, self._clock() - tick), self._tick_s)
+        asked_at = self._monotonic() - since_tick_s
         try:
             async with self._slow_places if entry.slow else self._places:
-                outcome = await self._outcome(entry, tick)
-            entry.at, entry.outcome = tick, outcome
+                outcome = await self._outcome(entry, tick, asked_at)
+            entry.at, entry.asked_at, entry.outcome = tick, asked_at, outcome
             for event in entry.watchers:
                 event.set()
             return outcome
         finally:
             entry.fetch = None
 
-    async def _outcome(self, entry: _Entry, tick: float) -> Outcome:
+    async def _outcome(self, entry: _Entry, tick: float, asked_at: float) -> Outcome:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         kind, slow = "ok", False
         try:
-            entry.last = KnownValue(await self._evaluator.number(entry.query, tick), tick)
+            value = await self._evaluator.number(entry.query, tick)
+            entry.last = KnownValue(value, tick, asked_at)
             return entry.last
         except UnknownValueError as error:
             kind, slow = "unknown", isinstance(error, TooSlowError)

@@ -6,17 +6,21 @@ import socket
 import ssl
 import threading
 import time
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from common.connections import Connections
 from common.errors import ConfigError
 from common.http import HttpSettings
 
-_MOST_CONNECTIONS = 256
 _STARTED_WITHIN_S = 10.0
+# Of the server's own ticks, ten a second.
+_OVERDUE_EVERY = 10
 
 
 class WebServer:
@@ -33,10 +37,11 @@ class WebServer:
         except OSError as error:
             raise ConfigError("HTTP_PORT", where, f"a free port ({error.strerror})") from error
         self.port: int = self._socket.getsockname()[1]
+        book: Connections[_Connection] = Connections()
         config = uvicorn.Config(
             app,
             loop="asyncio",
-            http="h11",
+            http=partial(_Connection, book),  # type: ignore[arg-type]  # makes such a protocol
             ws="none",
             lifespan="off",
             log_config=None,
@@ -44,8 +49,6 @@ class WebServer:
             server_header=False,
             # Addresses are what the connection says: a header could claim any.
             proxy_headers=False,
-            limit_concurrency=_MOST_CONNECTIONS,
-            timeout_keep_alive=15,
             timeout_graceful_shutdown=1,
             **_tls(settings),
         )
@@ -55,7 +58,7 @@ class WebServer:
             path = str(settings.http_tls_cert_file)
             allowed = f"a readable certificate with its key ({error})"
             raise ConfigError("HTTP_TLS_CERT_FILE", path, allowed) from error
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config, book)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="web", daemon=True
         )
@@ -77,6 +80,51 @@ class WebServer:
         self._server.should_exit = True
         self._thread.join(5)
         self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """Closes connections that say nothing, in time and where others need their places."""
+
+    def __init__(self, config: uvicorn.Config, book: Connections[_Connection]) -> None:
+        super().__init__(config)
+        self._book = book
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _OVERDUE_EVERY == 0:
+            for idle in self._book.take_overdue():
+                idle.transport.abort()
+        return await super().on_tick(counter)
+
+
+class _Connection(H11Protocol):
+    """One connection, which is idle from its beginning until a request's head has come, and again
+    after each answer."""
+
+    def __init__(self, book: Connections[_Connection], **given: Any) -> None:
+        super().__init__(**given)
+        self._book = book
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        closed = self._book.enter(self)
+        if closed is not None:
+            closed.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._book.leave(self)
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self._book.works(self)
+
+    def on_response_complete(self) -> None:
+        self._book.waits(self)
+        super().on_response_complete()
+        # The book knows better: it counts also the time in which a request comes bit by bit.
+        self._unset_keepalive_if_required()
 
 
 def _tls(settings: HttpSettings) -> dict[str, Any]:

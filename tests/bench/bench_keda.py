@@ -156,6 +156,9 @@ class NoDecisions:
     def names(self) -> Collection[str]:
         return ()
 
+    def has(self, target_name: str) -> bool:
+        return False
+
     def latest(self, target_name: str) -> DecidedTarget | None:
         return None
 

@@ -1,4 +1,5 @@
-"""The status page with 50 targets and 1,000 workers, and how soon a burst is seen.
+"""The status page with 50 targets and 1,000 workers, how soon a burst is seen, and what a page
+that is merely open costs the scaler.
 
 Beside each figure stands the same measured in the same run of a page that shows nothing but the
 raw JSON of the same server, which is what the page adds to.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +26,7 @@ from rich.table import Table
 from common.http import HttpSettings
 from common.logs import configure
 from scaler.loop.controller import Controller
+from scaler.policy.explain import record
 from scaler.policy.target import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
@@ -33,6 +36,10 @@ from tests.support.crew import Crew, board_of, controller_of
 from tests.support.loop import Loop, dialogue
 
 TARGETS, WORKERS, UPDATES, BURSTS, TRIES = 50, 1000, 12, 5, 400
+WATCHED_S = 20.0
+MANY, DAYS_DECISIONS = 1000, 2000
+# Reads one page's events and throws them away, in a process whose time is not the scaler's.
+READER = "import sys, urllib.request as u\nfor _ in u.urlopen(sys.argv[1]): pass"
 ACT, LOOK = "act-token-of-benches", "look-token-of-benches"
 
 
@@ -131,6 +138,54 @@ def burst_s(browser: Browser) -> list[float]:
             return found
 
 
+def cpu_s(controller: Controller, crew: Crew) -> float:
+    """Seconds of CPU that this process takes each second, with a cycle a second."""
+    began, used = time.monotonic(), time.process_time()
+    while time.monotonic() - began < WATCHED_S:
+        crew.now += 1
+        controller.cycle()
+        time.sleep(max(0.0, 1.0 - (time.monotonic() - began) % 1.0))
+    return (time.process_time() - used) / (time.monotonic() - began)
+
+
+def open_page_cpu(count: int, pages: int) -> float:
+    """What `pages` open on 24 hours of one of `count` targets add to that, whose day is full of
+    decisions."""
+    crew = Crew()
+    names = [f"target-{number:04}" for number in range(count)]
+    with tempfile.TemporaryDirectory() as folder:
+        targets = [Target(name=name, service=name) for name in names]
+        crew.states[names[0]] = {f"{names[0]}-{n:02}": "busy" for n in range(10)}
+        controller = controller_of(crew, targets, Path(folder))
+        record_a_day(controller, names[0], crew.now)
+        http = HttpSettings(http_host="127.0.0.1")
+        board = board_of(crew, controller, 5.0)
+        app = create_app(board, Access(http, None), health_check=lambda: None)
+        with WebServer(http, app) as server:
+            alone = cpu_s(controller, crew)
+            url = f"http://127.0.0.1:{server.port}/api/targets/{names[0]}/events?range=24h"
+            readers = [subprocess.Popen([sys.executable, "-c", READER, url]) for _ in range(pages)]
+            try:
+                watched = cpu_s(controller, crew)
+            finally:
+                for reader in readers:
+                    reader.kill()
+                    reader.wait()
+        controller.history.close()
+    return watched - alone
+
+
+def record_a_day(controller: Controller, name: str, now: float) -> None:
+    """A day in which the number changed all the time."""
+    cycle = controller.latest(name)
+    assert cycle is not None
+    content = record(cycle.decision, cycle.applied)
+    for turn in range(DAYS_DECISIONS):
+        at = now - 86_000 * (1 - turn / DAYS_DECISIONS)
+        changed = {**content, "at": at, "replicas": 1 + turn % 5}
+        controller.history.record(name, at, str(turn), changed, {})
+
+
 def refusals_us() -> dict[str, float]:
     """Median microseconds to refuse each kind of wrong credentials."""
     http = HttpSettings(http_bearer_token=SecretStr(LOOK))
@@ -163,7 +218,13 @@ def main() -> int:
                 costs = updates_ms(page, crew, controller)
         bursts = burst_s(browser)
     refusals = refusals_us()
+    costs_open = {
+        "one_target": open_page_cpu(1, 1),
+        "of_1000": open_page_cpu(MANY, 1),
+        "ten_pages_of_1000": open_page_cpu(MANY, 10),
+    }
     result = {
+        "page_open_cpu_s_a_second": costs_open,
         "page_interactive_ms": max(ready),
         "page_bare_json_ms": statistics.median(bare),
         "page_update_script_ms_median": statistics.median(costs),

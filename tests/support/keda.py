@@ -39,6 +39,9 @@ class Board:
     def names(self) -> Collection[str]:
         return self._names
 
+    def has(self, target_name: str) -> bool:
+        return target_name in self._names
+
     def latest(self, target_name: str) -> DecidedTarget | None:
         return self._decided.get(target_name)
 
@@ -48,14 +51,14 @@ class Board:
 
     def decide(
         self,
-        replicas: int,
+        replicas: int | None,
         *,
         name: str = TARGET,
         active: bool = False,
         age_s: float = 0.0,
         reason: str = "decided by the test",
     ) -> None:
-        self._decided[name] = DecidedTarget(replicas, active, time.time() - age_s, reason)
+        self._decided[name] = DecidedTarget(replicas, active, time.monotonic() - age_s, reason)
         for callback in list(self._callbacks):
             callback()
 

@@ -166,6 +166,20 @@ def test_03_a_stale_or_missing_decision_is_never_sent_as_one(served: Serving, ke
         keda.value(target=TARGET)
 
 
+def test_03_where_no_number_was_ever_known_none_is_sent(served: Serving, keda: Keda) -> None:
+    served.board.decide(None, reason="neither signals nor fleet were ever known")
+    for ask in (keda.value, keda.is_active):
+        with refused(grpc.StatusCode.UNAVAILABLE, TARGET, "neither signals nor fleet"):
+            ask(target=TARGET)
+    stream = keda.stream_active(target=TARGET)
+    assert served.metric("autoscaler_keda_value", namespace="team", scaled_object="so") is None
+    served.board.decide(0)
+    assert not next(stream).result, "what came first is a decision that was made"
+    served.board.decide(None)
+    served.board.decide(2)
+    assert next(stream).result
+
+
 @pytest.mark.parametrize("number", [0, 0.2, 1, 7.5, 1_000_000])
 def test_04_both_numbers_are_set_and_zero_is_zero_in_both(
     number: float, prometheus: FakePrometheus, served: Serving, keda: Keda

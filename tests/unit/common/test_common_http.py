@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import select
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -125,7 +127,13 @@ def test_a_port_that_cannot_be_is_refused_by_name() -> None:
 
 
 class Echo(ConnectionHandler):
+    arrived = threading.Semaphore(0)
+    go_on = threading.Event()
+
     def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        if self.path == "/wait":
+            self.arrived.release()
+            self.go_on.wait()
         if self.path == "/broken":
             raise RuntimeError("a mistake of ours")
         self.send(Response(self.path))
@@ -143,24 +151,43 @@ def ask(connection: socket.socket, path: str) -> bytes:
     return connection.recv(65536)
 
 
-def test_connections_beyond_the_most_allowed_are_closed_until_a_place_is_free() -> None:
-    def answered() -> bool:
-        try:
-            with socket.create_connection(address, timeout=5) as one:
-                return b"/again" in ask(one, "/again")
-        except ConnectionError:
-            return False
+def asked_anew(address: tuple[str, int], path: str) -> bool:
+    """Whether a new connection gets an answer."""
+    try:
+        with socket.create_connection(address, timeout=5) as one:
+            return path.encode() in ask(one, path)
+    except ConnectionError:
+        return False
 
+
+def test_a_connection_beyond_the_most_allowed_takes_the_place_of_an_idle_one() -> None:
+    with (
+        echoing(max_connections=2) as address,
+        socket.create_connection(address, timeout=5) as first,
+        socket.create_connection(address, timeout=5) as second,
+    ):
+        assert ask(first, "/first").endswith(b"/first")
+        assert ask(second, "/second").endswith(b"/second")
+        until(lambda: asked_anew(address, "/third"), "one of them is known to be idle again")
+        closed, *_ = select.select([first, second], [], [], 60)[0]
+        assert closed.recv(1) == b""
+        other = second if closed is first else first
+        assert ask(other, "/still").endswith(b"/still")
+
+
+def test_while_all_are_at_work_a_further_one_is_closed_until_a_place_is_free() -> None:
     with echoing(max_connections=2) as address:
         with (
             socket.create_connection(address, timeout=5) as first,
             socket.create_connection(address, timeout=5) as second,
         ):
-            assert ask(first, "/first").endswith(b"/first")
-            assert ask(second, "/second").endswith(b"/second")
-            assert not answered()
-            assert ask(first, "/still").endswith(b"/still")
-        until(answered, "a place that is free again")
+            for one in (first, second):
+                one.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
+                assert Echo.arrived.acquire(timeout=60)
+            assert not asked_anew(address, "/refused")
+            Echo.go_on.set()
+            assert first.recv(65536).endswith(b"/wait")
+        until(lambda: asked_anew(address, "/again"), "a place that is free again")
 
 
 def test_a_handler_that_fails_frees_its_place_and_is_logged() -> None:

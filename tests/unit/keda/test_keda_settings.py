@@ -41,7 +41,7 @@ def test_wrong_settings_are_named(environ: dict[str, str], said: str) -> None:
 
 def test_scaled_objects_that_fall_silent_make_room() -> None:
     now = 0.0
-    objects = Objects(2, lambda: now)
+    objects = Objects(2, lambda: 0.0, lambda: now)
     assert objects.state(("n", "a", "m"))
     assert objects.state(("n", "b", "m"))
     assert objects.state(("n", "c", "m")) is None

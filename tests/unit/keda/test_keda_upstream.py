@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaler.external import upstream as module
+from scaler.external.answers import of_queries
 from scaler.external.errors import LimitError, TooSlowError, UnknownValueError
 from scaler.external.instant_queries import parse
+from scaler.external.metadata import parse as parse_metadata
 from scaler.external.upstream import KnownValue, Missing, Outcome, Upstream, tick_of
 
 TICK_S = 5.0
@@ -36,11 +38,21 @@ class Source:
 
 
 class Clock:
+    """A wall clock, and a monotonic one that says the same until the first is set."""
+
     def __init__(self) -> None:
         self.now = 1_000.0
+        self._set_by = 0.0
 
     def __call__(self) -> float:
         return self.now
+
+    def monotonic(self) -> float:
+        return self.now - self._set_by
+
+    def set_by(self, seconds: float) -> None:
+        self.now += seconds
+        self._set_by += seconds
 
 
 Body = Callable[[Source, Clock, Upstream], Awaitable[None]]
@@ -52,6 +64,7 @@ def run(body: Body, *, max_queries: int = 10, max_parallel: int = 4) -> Source:
         shared = Upstream(
             source,
             clock=clock,
+            monotonic=clock.monotonic,
             tick_s=TICK_S,
             stream_tick_s=1,
             max_queries=max_queries,
@@ -65,6 +78,11 @@ def run(body: Body, *, max_queries: int = 10, max_parallel: int = 4) -> Source:
     return asyncio.run(main())
 
 
+def known(value: float, at: float) -> KnownValue:
+    """With a clock that was never set."""
+    return KnownValue(value, at, at)
+
+
 async def get(shared: Upstream, query: str) -> Outcome:
     return (await shared.get_all((query,)))[query]
 
@@ -75,11 +93,11 @@ def test_all_who_ask_in_one_tick_share_one_query_at_its_moment() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         clock.now = 1_003.7
         outcomes = await asyncio.gather(*(get(shared, "a") for _ in range(50)))
-        assert set(outcomes) == {KnownValue(1.0, this)}
+        assert set(outcomes) == {known(1.0, this)}
         clock.now = then - 0.01
         await get(shared, "a")
         clock.now = then
-        assert await get(shared, "a") == KnownValue(1.0, then)
+        assert await get(shared, "a") == known(1.0, then)
 
     assert run(body).asked == {("a", this): 1, ("a", then): 1}
 
@@ -126,9 +144,66 @@ def test_unknown_is_shared_too_and_keeps_the_last_known() -> None:
 def test_a_clock_set_back_does_not_freeze_a_value() -> None:
     async def body(source: Source, clock: Clock, shared: Upstream) -> None:
         await get(shared, "a")
-        clock.now -= 3_600
+        clock.set_by(-3_600)
         source.value = 2.0
-        assert await get(shared, "a") == KnownValue(2.0, tick_of("a", clock.now, TICK_S))
+        outcome = await get(shared, "a")
+        assert isinstance(outcome, KnownValue)
+        assert (outcome.value, outcome.at) == (2.0, tick_of("a", clock.now, TICK_S))
+        assert 0 <= clock.monotonic() - outcome.asked_at < TICK_S
+
+    run(body)
+
+
+def test_a_clock_that_stands_does_not_freeze_a_value() -> None:
+    async def body(source: Source, clock: Clock, shared: Upstream) -> None:
+        event = asyncio.Event()
+        refresher = asyncio.create_task(shared.run())
+        with shared.watch(("watched",), event):
+            for value in (1.0, 2.0):
+                source.value = value
+                outcome = await get(shared, "a")
+                assert isinstance(outcome, KnownValue)
+                assert outcome.value == value
+                await event.wait()
+                event.clear()
+                # Time passes, which the wall clock does not say.
+                clock.now += 3 * TICK_S
+                clock.set_by(-3 * TICK_S)
+        refresher.cancel()
+
+    run(body)
+
+
+@pytest.mark.parametrize("step", [-3_600.0, 3_600.0])
+def test_a_held_value_is_as_old_as_it_is_whatever_the_clock_says(step: float) -> None:
+    trigger = parse_metadata(
+        {"query": "a", "threshold": "1", "onUnknown": "hold", "holdSeconds": "60"}
+    )
+
+    async def body(source: Source, clock: Clock, shared: Upstream) -> None:
+        await get(shared, "a")
+        source.value = UnknownValueError("no data")
+        clock.set_by(step)
+        clock.now += 50
+        answer = of_queries(trigger, await shared.get_all(("a",)), now=clock.monotonic())
+        assert answer.value == 1.0
+        assert answer.age_s == pytest.approx(50, abs=TICK_S)
+        clock.now += 20
+        with pytest.raises(UnknownValueError, match="more than holdSeconds 60"):
+            of_queries(trigger, await shared.get_all(("a",)), now=clock.monotonic())
+
+    run(body)
+
+
+def test_a_query_is_forgotten_though_the_clock_was_set_back() -> None:
+    async def body(source: Source, clock: Clock, shared: Upstream) -> None:
+        await get(shared, "a")
+        clock.set_by(-3_600)
+        clock.now += module._IDLE_S + 1
+        refresher = asyncio.create_task(shared.run())
+        while len(shared):
+            await asyncio.sleep(0.01)
+        refresher.cancel()
 
     run(body)
 
@@ -161,7 +236,7 @@ def test_who_gets_no_place_in_time_hears_of_the_last_value() -> None:
         for event in source.held.values():
             event.set()
         await asyncio.gather(*hung)
-        assert await get(shared, "a") == KnownValue(1.0, tick_of("a", clock.now, TICK_S))
+        assert await get(shared, "a") == known(1.0, tick_of("a", clock.now, TICK_S))
 
     run(body, max_parallel=4)
 
