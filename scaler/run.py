@@ -23,7 +23,6 @@ from scaler.external.decisions import ControllerDecisions
 from scaler.external.grpc_server import ExternalScalerServer
 from scaler.external.pod_deletion_cost import PodDeletionCost, PodDeletionCostSettings, Pods
 from scaler.external.settings import ExternalScalerSettings
-from scaler.loop.containment import LoopPart
 from scaler.loop.controller import Controller
 from scaler.loop.discovery import Discovery
 from scaler.loop.history import History

@@ -65,7 +65,7 @@ class _Steps:
 
     def take(self, leads: Callable[[], bool], contained: Containment) -> Applied:
         """Each step, whatever became of the one before, as long as this scaler leads."""
-        name, failures = self._state.target.name, []
+        name, failures, faults = self._state.target.name, [], False
         for step in (self._review, self._want_again, self._resize, self._reconcile):
             try:
                 if not leads():
@@ -75,8 +75,11 @@ class _Steps:
             except (OrchestratorError, LedgerError) as error:
                 failures.append(str(error))
             except Exception as error:
+                faults = True
                 failures.append(sentence(error))
                 contained.failed(LoopPart.TARGET, name, sentence(error), error)
+        if not faults:
+            contained.works(LoopPart.TARGET, name)
         if failures:
             self._state.counts.errors += 1
             # One that is away says the same at each step.

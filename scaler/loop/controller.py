@@ -91,7 +91,8 @@ class Controller:
         """Replaces the states as a whole, since other threads read them."""
         self._lookout.watch(self._orchestrators)
         self._states = states
-        self.contained.forget(LoopPart.TARGET, states)
+        for part in (LoopPart.TARGET, LoopPart.FLEET, LoopPart.ORDERS):
+            self.contained.forget(part, states)
 
     def _states_of(
         self, targets: Sequence[Target], orchestrators: Mapping[str, Orchestrator]
@@ -250,7 +251,7 @@ class Controller:
             self._lookout.refresh(self.targets)
         with self.contained.of(LoopPart.DISCOVERY):
             self._look_for_targets()
-        with self.contained.of(LoopPart.ORDERS, "of other scalers"):
+        with self.contained.of(LoopPart.ORDERS):
             self._take_orders(now)
         return list(self._states.values())
 
@@ -266,9 +267,7 @@ class Controller:
         state.look = look
         try:
             with state.lock:
-                decision, state.memory = decide(
-                    look.observation, state.memory, state.target, now
-                )
+                decision, state.memory = decide(look.observation, state.memory, state.target, now)
         except Exception as error:
             # A fault of ours must not end the loop: the fleet stays, the next cycle tries again.
             state.failure = f"nothing was changed: {sentence(error)}"

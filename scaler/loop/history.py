@@ -54,10 +54,6 @@ class _Last(NamedTuple):
     identity: str
 
 
-class HistoryError(Exception):
-    """Something could not be written down; the sentence is fit for a person."""
-
-
 class History:
     """Decisions, orders and memories by target. Safe for use from several threads.
 

@@ -101,7 +101,7 @@ class Lookout:
         targets = [state.target for state in states]
         until = self._begin(targets)
         seen: Mapping[str, Seen] = {}
-        with self._contained.of(LoopPart.TARGET, "all, in looking at Prometheus"):
+        with self._contained.of(LoopPart.SIGNALS):
             seen = self._sight.look(targets)
         problems = self._end(until)
         return {
@@ -135,11 +135,11 @@ class Lookout:
         if problem is None:
             try:
                 fleet = state.orchestrator.fleet(state.target, workers)
+                self._contained.works(LoopPart.FLEET, state.target.name)
                 return Look(replace(seen.observation, fleet=fleet.facts), workers, fleet)
             except OrchestratorError as error:
                 problem = str(error)
             except Exception as error:
-                about = state.target.name
                 problem = sentence(error)
-                self._contained.failed(LoopPart.TARGET, f"{about}'s fleet", problem, error)
+                self._contained.failed(LoopPart.FLEET, state.target.name, problem, error)
         return Look(replace(seen.observation, fleet_error=problem), workers)

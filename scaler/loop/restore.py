@@ -96,7 +96,9 @@ class Restore:
     def _decided(self, due: Sequence[Due], now: float) -> tuple[_Numbers, _Numbers]:
         """By target what was decided when, and the fleets that were there."""
         where = _named_targets(each.target for each in due)
-        length_s = max(_since_s(each, look_back(each.target, Survival.DECIDED), now) for each in due)
+        length_s = max(
+            _since_s(each, look_back(each.target, Survival.DECIDED), now) for each in due
+        )
         grid = self._grid(now, length_s, self._step(length_s * len(due), _DECISIONS))
         query = f"max by (target) (autoscaler_target_replicas{{{where}}})"
         decided = self._numbers(query, grid)
@@ -136,7 +138,9 @@ class Restore:
 def _needed_s(due: Due, now: float) -> float:
     """Seconds of the past that what is remembered of signals depends on."""
     back = look_back(due.target, Survival.SEEN)
-    return _since_s(due, min(back, max(2 * LOOK_BACK_S, due.target.fallback_after, _near_s(due))), now)
+    return _since_s(
+        due, min(back, max(2 * LOOK_BACK_S, due.target.fallback_after, _near_s(due))), now
+    )
 
 
 def _near_s(due: Due) -> float:
@@ -151,7 +155,9 @@ def _since_s(due: Due, length_s: float, now: float) -> float:
 
 def _is_paced(target: Target) -> bool:
     """Whether it matters when exactly the last changes were."""
-    return any((target.max_added_per_minute, target.max_removed_per_minute, target.gates.cooldown_s))
+    return any(
+        (target.max_added_per_minute, target.max_removed_per_minute, target.gates.cooldown_s)
+    )
 
 
 def _named_targets(targets: Iterable[Target]) -> str:

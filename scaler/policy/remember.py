@@ -102,20 +102,20 @@ def rebuild(
     *,
     last: Memory | None = None,
     decided: Iterable[tuple[float, int]] = (),
-    interval_s: float = 1.0,
+    interval_s: float | None = None,
 ) -> Memory:
     """The memory that deciding at each (time, observation), oldest first, would have left.
 
     `last` is what was kept of an earlier time, if anything; what is older is passed by.
     `decided` are the numbers that were decided then, with their times, oldest first. Decisions
-    were `interval_s` apart, also where only some of the moments are given.
+    were `interval_s` apart, also where only some of the moments are given; None where all are.
     """
     memory = last or Memory()
     since = -inf if memory.at is None else memory.at
     for at, seen in samples:
         if at > since:
             observation = believed(seen)
-            if memory.at is not None:
+            if memory.at is not None and interval_s is not None:
                 memory = replace(memory, at=at - interval_s)
             memory = replace(remember(observation, memory, target, at), at=at)
             # Who has known nothing yet counts from the first look, as when deciding.

@@ -75,6 +75,7 @@ SLOW = (
 )
 ALL = FRESH + SLOW
 
+
 def questions(target: Target) -> Mapping[str, str]:
     """The PromQL of each signal of `target`, which a person can ask too."""
     return _questions(target.queue, target.vhost)

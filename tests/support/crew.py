@@ -10,7 +10,6 @@ from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard
 from scaler.orchestrators.base import FleetHandle, Orchestrator
-from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -22,19 +21,19 @@ from scaler.policy.observation import (
 )
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, Sample
-from scaler.prometheus.signals import Seen, Signals
+from scaler.prometheus.look import Seen
 from scaler.web.page_data import PageData
 from scaler.web.status import Links, StatusBoard
 from tests.support.handles import Handle
+from tests.support.remembering import as_kept, never_set
 
 START = 1_700_000_000.0
 
 
-class Crew(Signals, Orchestrator):
+class Crew(Orchestrator):
     """One queue and fleet for each target; workers do as they are asked, at once."""
 
     def __init__(self) -> None:
-        super().__init__(Prometheus("http://127.0.0.1:9"))
         self.now = START
         self.waiting: dict[str, int] = {}
         self.states: dict[str, dict[str, str]] = {}
@@ -62,7 +61,10 @@ class Crew(Signals, Orchestrator):
             fleet=None,
         )
 
-    def look(self, target: Target) -> Seen:
+    def look(self, targets: Sequence[Target]) -> Mapping[str, Seen]:
+        return {target.name: self.seen(target) for target in targets}
+
+    def seen(self, target: Target) -> Seen:
         workers = self.workers(target)
         return Seen(self.observe(target), None if workers is None else tuple(workers))
 
@@ -168,8 +170,9 @@ def controller_of(
         ledger=crew,
         history=History(folder, retention_s=7 * 86_400),
         metrics=ScalerMetrics("test"),
-        recall=lambda _target, last, _now: last or Memory(),
-        clock=lambda: crew.now,
+        recall=as_kept,
+        clock=never_set(lambda: crew.now),
+        monotonic=lambda: crew.now,
         board=board,
     )
     controller.cycle()

@@ -15,15 +15,16 @@ import pytest
 from demo.ports import free_ports
 from demo.processes import Part
 from demo.stack import answers
-from scaler.loop.restore import Restore
+from scaler.loop.restore import Due, Restore
 from scaler.policy.decide import decide
 from scaler.policy.decision import Decision
 from scaler.policy.forecast import DAY, HOUR_S, Hours, forecast
 from scaler.policy.memory import Memory
 from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
 from scaler.policy.target import Fallback, Rule, Target
-from scaler.prometheus.client import Prometheus
-from scaler.prometheus.signals import FRESH_S, SLOW_S, Signals, questions
+from scaler.prometheus.client import Prometheus, PrometheusError
+from scaler.prometheus.past import Grid, Past
+from scaler.prometheus.signals import ALL, FRESH_S, SLOW_S, questions
 
 pytestmark = pytest.mark.integration
 
@@ -93,13 +94,15 @@ class Story:
         """What the scaler saw: the newest sample, as long as it was fresh."""
         back = next((n for n in range(min(second, 300) + 1) if self.load(second - n)), None)
         found: dict[str, Signal] = {}
-        for each in questions(self.target):
-            found[each.signal] = Unknown("", each.query)
+        queries = questions(self.target)
+        for each in ALL:
+            query = queries[each.signal]
+            found[each.signal] = Unknown("", query)
             if back is not None:
                 age = BEGIN + second - (BEGIN + second - back - SCRAPED_BEFORE_S)
                 if age <= each.max_age_s:
                     value = self.signals(second - back)[each.signal]
-                    found[each.signal] = Known(value, age, each.query)
+                    found[each.signal] = Known(value, age, query)
         return Observation(
             waiting=found["waiting"],
             in_flight=found["in_flight"],
@@ -247,13 +250,25 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         part.stop()
 
 
+def recalled(
+    prometheus: Prometheus,
+    target: Target,
+    last: Memory | None,
+    second: int,
+    seen: Observation | None = None,
+) -> Memory:
+    """What a scaler that starts in that second remembers of one target."""
+    seen = seen or STORIES[0].observe(second, Fleet(0, 0))
+    return Restore(prometheus)([Due(target, last, seen)], float(BEGIN + second))[target.name]
+
+
 @pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
 def test_a_restart_without_history_changes_no_decision(
     prometheus: Prometheus, story: Story
 ) -> None:
-    run, recall = unbroken(story.name), Restore(prometheus)
+    run = unbroken(story.name)
     for restart in story.restarts:
-        memory = recall(story.target, None, float(BEGIN + restart))
+        memory = recalled(prometheus, story.target, None, restart, run.seen[restart])
         for second in range(restart, min(restart + 150, LENGTH_S)):
             now = float(BEGIN + second)
             decision, memory = decide(run.seen[second], memory, story.target, now)
@@ -265,7 +280,8 @@ def test_a_kept_memory_is_completed(prometheus: Prometheus, story: Story) -> Non
     """The scaler stood still; what came to pass since is in Prometheus alone."""
     run = unbroken(story.name)
     for kept, restart in ((200, 203), (300, 900)):
-        memory = Restore(prometheus)(story.target, run.memories[kept], float(BEGIN + restart))
+        last, seen = run.memories[kept], run.seen[restart]
+        memory = recalled(prometheus, story.target, last, restart, seen)
         decision, _ = decide(run.seen[restart], memory, story.target, float(BEGIN + restart))
         assert decision == run.decisions[restart], f"kept at {kept}, restarted at {restart}"
 
@@ -273,7 +289,9 @@ def test_a_kept_memory_is_completed(prometheus: Prometheus, story: Story) -> Non
 def test_the_past_is_seen_as_it_was_then(prometheus: Prometheus) -> None:
     story = STORIES[1]
     times = [float(BEGIN + second) for second in range(480, 1120)]
-    for at, seen in Signals(prometheus).observe_past(story.target, times, 1.0):
+    grid = Grid(times[0], times[-1], 1.0)
+    assert list(grid.times()) == times
+    for at, seen in Past(prometheus).seen([story.target], grid, None)[story.name]:
         wanted = story.observe(int(at) - BEGIN, Fleet(0, 0))
         for (name, signal), (_, expected) in zip(seen.inputs(), wanted.inputs(), strict=True):
             if isinstance(expected, Known):
@@ -293,7 +311,7 @@ def test_the_hours_of_the_forecast_are_there_again(prometheus: Prometheus) -> No
     expected = forecast(hours, present)
     assert expected.trusted
 
-    memory = Restore(prometheus)(target, None, float(BEGIN))
+    memory = recalled(prometheus, target, None, 0)
     assert memory.outlook is not None
     assert memory.outlook.trusted
     assert memory.outlook.expected == pytest.approx(expected.expected)
@@ -308,18 +326,41 @@ def test_hours_that_prometheus_has_forgotten_come_from_what_was_kept(
     present = BEGIN // HOUR_S
     means = tuple(float(hour) for hour in range(present - HOURS - 3, present - HOURS + 5))
     kept = Memory(at=float(BEGIN - 9 * 86_400), hours=Hours(present - HOURS + 4, means))
-    hours = Restore(prometheus)(target, kept, float(BEGIN)).hours
+    hours = recalled(prometheus, target, kept, 0).hours
     assert hours.last == present - 1
     assert hours.mean(present - HOURS) == pytest.approx(hourly(present - HOURS))
 
 
-def test_nobody_is_asked_without_prometheus() -> None:
-    """A silent Prometheus costs the windows, not the memory."""
+def test_a_prometheus_that_is_away_is_no_empty_past() -> None:
     kept = replace(Memory(), at=float(BEGIN), target=7)
     nowhere = Prometheus("http://127.0.0.1:9")
-    assert Restore(nowhere)(Target(), kept, float(BEGIN + 5)) == kept
-    assert Restore(nowhere)(Target(forecast=True), None, float(BEGIN)) == Memory()
+    for target, last in ((Target(), kept), (Target(forecast=True), None)):
+        with pytest.raises(PrometheusError, match="not reachable"):
+            recalled(nowhere, target, last, 5)
 
 
 def test_a_queue_that_was_never_seen_has_no_past(prometheus: Prometheus) -> None:
-    assert Restore(prometheus)(Target(queue="another"), None, float(BEGIN + 900)) == Memory()
+    assert recalled(prometheus, Target(queue="another"), None, 900) == Memory()
+
+
+def test_many_targets_are_recalled_together_each_its_own_past(prometheus: Prometheus) -> None:
+    """Of many, fewer moments are looked at: what was decided is known all the same, and what is
+    decided next hardly differs."""
+    stories = {story.name: story for story in STORIES}
+    others = [Target(name=f"t{n}", service=f"s{n}", queue=f"q{n}") for n in range(300)]
+    restart = 1023
+    due = [
+        *(Due(story.target, None, unbroken(name).seen[restart]) for name, story in stories.items()),
+        *(Due(target, None, STORIES[0].observe(restart, Fleet(0, 0))) for target in others),
+    ]
+    memories = Restore(prometheus)(due, float(BEGIN + restart))
+    assert all(memories[target.name] == Memory() for target in others)
+    for name in ("ours", "capped", "plan", "raw"):
+        run = unbroken(name)
+        memory, kept = memories[name], run.memories[restart]
+        assert memory.target == kept.target
+        assert memory.at is not None
+        assert float(BEGIN + restart) - memory.at <= 2.0
+        decision, _ = decide(run.seen[restart], memory, stories[name].target, BEGIN + restart)
+        wanted = run.decisions[restart].replicas or 0
+        assert abs((decision.replicas or 0) - wanted) <= 2, name

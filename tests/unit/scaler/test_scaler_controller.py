@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from common.ledger import LedgerError
+from scaler.loop import controller as loop
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
-from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -25,17 +25,16 @@ from scaler.policy.observation import (
     WorkerCondition,
 )
 from scaler.policy.target import Target
-from scaler.prometheus.client import Prometheus
-from scaler.prometheus.signals import Seen, Signals
+from scaler.prometheus.look import Seen
 from tests.support.handles import Handle
 from tests.support.log_lines import capture_logs
+from tests.support.remembering import as_kept, never_set
 
 
-class World(Signals, Orchestrator):
+class World(Orchestrator):
     """A queue and a fleet that obey at once; also the ledger that drains it."""
 
     def __init__(self) -> None:
-        super().__init__(Prometheus("http://127.0.0.1:9"))
         self.now = 1000.0
         self.waiting = 0
         self.states: dict[str, str] = {"w0": "idle"}
@@ -67,7 +66,10 @@ class World(Signals, Orchestrator):
             fleet=None,
         )
 
-    def look(self, target: Target) -> Seen:
+    def look(self, targets: Sequence[Target]) -> Mapping[str, Seen]:
+        return {target.name: self.seen(target) for target in targets}
+
+    def seen(self, target: Target) -> Seen:
         workers = self.workers(target)
         return Seen(self.observe(target), None if workers is None else tuple(workers))
 
@@ -137,8 +139,9 @@ def make(world: World, tmp_path: Path) -> Iterator[Callable[..., Controller]]:
             ledger=world,
             history=history,
             metrics=ScalerMetrics("test"),
-            recall=lambda _target, last, _now: last or Memory(),
-            clock=lambda: world.now,
+            recall=as_kept,
+            clock=never_set(lambda: world.now),
+            monotonic=lambda: world.now,
         )
 
     yield build
@@ -239,16 +242,24 @@ def test_a_fault_of_ours_does_not_end_the_loop(
 ) -> None:
     controller = make()
 
-    def fail(*_: object) -> Fleet:
+    def fail(*_: object, **__: object) -> Fleet:
         raise ZeroDivisionError("oops")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(world, "fleet", fail)
-        (said,) = cycles(controller, world, 1)
-    assert "nothing was changed" in said
-    world.waiting = 3
+    for owner, name, words in (
+        (world, "fleet", "the fleet is unknown (ZeroDivisionError: oops)"),
+        (world, "scale_up", "not applied: ZeroDivisionError: oops"),
+        (loop, "decide", "nothing was changed: ZeroDivisionError: oops"),
+    ):
+        world.waiting = 3
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fail)
+            (said,) = cycles(controller, world, 1)
+        assert words in said
+        assert any("oops" in problem for problem in controller.problems)
+        assert len(world.states) == 1
     cycles(controller, world, 1)
     assert len(world.states) == 3
+    assert not controller.problems
 
 
 def test_a_restarted_scaler_decides_as_the_one_before_would_have(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,12 +15,12 @@ from prometheus_client import generate_latest
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
+from scaler.loop.target_state import Cycle
 from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.orchestrators.dry_run import DryRun
 from scaler.orchestrators.pooled import Pooled
-from scaler.policy.decision import Decision
+from scaler.policy.decision import Applied, Decision
 from scaler.policy.explain import explain
-from scaler.policy.memory import Memory
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -33,20 +33,19 @@ from scaler.policy.observation import (
 )
 from scaler.policy.schedule import bounds
 from scaler.policy.target import Pool, Target
-from scaler.prometheus.client import Prometheus
-from scaler.prometheus.signals import Seen, Signals
+from scaler.prometheus.look import Seen
 from tests.support.handles import Handle
+from tests.support.remembering import as_kept, never_set
 
 RESERVED = Pool(service="reserved", price=0.2, max_workers=4)
 SPOT = Pool(service="spot", price=0.5, max_workers=6, pending_after=30)
 TARGET = Target(min_workers=0, pools=(SPOT, RESERVED))
 
 
-class Services(Signals, Orchestrator):
+class Services(Orchestrator):
     """Services with so many places each; what cannot be placed stays pending."""
 
     def __init__(self) -> None:
-        super().__init__(Prometheus("http://127.0.0.1:9"))
         self.now = 1000.0
         self.waiting = 0
         self.places = {"reserved": 99, "spot": 99, "video-creator": 99}
@@ -90,7 +89,10 @@ class Services(Signals, Orchestrator):
             fleet=None,
         )
 
-    def look(self, target: Target) -> Seen:
+    def look(self, targets: Sequence[Target]) -> Mapping[str, Seen]:
+        return {target.name: self.seen(target) for target in targets}
+
+    def seen(self, target: Target) -> Seen:
         workers = self.workers(target)
         return Seen(self.observe(target), None if workers is None else tuple(workers))
 
@@ -378,8 +380,9 @@ def make(services: Services, pooled: Pooled, tmp_path: Path) -> Iterator[Callabl
             ledger=services,
             history=history,
             metrics=ScalerMetrics("test"),
-            recall=lambda _target, last, _now: last or Memory(),
-            clock=lambda: services.now,
+            recall=as_kept,
+            clock=never_set(lambda: services.now),
+            monotonic=lambda: services.now,
         )
 
     yield build
@@ -410,7 +413,7 @@ def test_the_loop_spills_over_gives_back_the_dear_and_says_so(
     assert line in metrics
     fleet = Fleet(4, 4, pools=(PoolFleet("reserved", 4),))
     less = replace(latest.decision, observation=replace(services.observe(TARGET), fleet=fleet))
-    controller.metrics.decided(less, TARGET.queue)
+    controller.states()[0].latest = Cycle(less, Applied())
     metrics = generate_latest(controller.metrics.registry).decode()
     assert 'pool="reserved"' in metrics
     assert 'pool="spot"' not in metrics, "a pool that is gone is not told of"

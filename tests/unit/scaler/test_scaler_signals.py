@@ -120,9 +120,7 @@ def test_what_is_lacking_for_one_target_is_unknown_for_that_one_alone() -> None:
         waiting = seen[each.name].observation.waiting
         assert isinstance(waiting, Unknown)
         assert reason in waiting.reason
-    assert all(
-        isinstance(seen[each.name].observation.waiting, Known) for each in targets[3:]
-    )
+    assert all(isinstance(seen[each.name].observation.waiting, Known) for each in targets[3:])
 
 
 def test_a_part_that_fails_leaves_the_others_known() -> None:
