@@ -30,7 +30,7 @@ from scaler.orchestrators.swarm.service_view import ServiceView, view
 T = TypeVar("T")
 
 _STALE = "update out of sequence"
-_LARGEST = 64 * 2**20
+LARGEST = 64 * 2**20
 """Bytes of one answer."""
 CONNECTS_IN_S = 2.0
 """Within this a change is on its way once the fence has let it pass."""
@@ -250,8 +250,8 @@ def _content(answer: Any) -> Any:
     body = bytearray()
     for chunk in answer.raw.stream(65_536, decode_content=True):
         body += chunk
-        if len(body) > _LARGEST:
-            raise OrchestratorError(f"the Docker engine's answer is above {_LARGEST >> 20} MB")
+        if len(body) > LARGEST:
+            raise OrchestratorError(f"the Docker engine's answer is above {LARGEST >> 20} MB")
     try:
         return json.loads(body) if body else None
     except (ValueError, RecursionError) as error:
