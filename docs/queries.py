@@ -17,10 +17,10 @@ import yaml
 from common.errors import ConfigError
 from grafana import build
 from scaler.external.metadata import Trigger
-from scaler.loop.restore import Restore
+from scaler.loop.restore import Due, Restore
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, Sample
-from scaler.prometheus.signals import Signals
+from scaler.prometheus.look import Signals
 from scaler.simulate.past import trace_from
 from scaler.web.page_data import RANGES, PageData
 
@@ -124,19 +124,19 @@ class _Recorder(Prometheus):
         super().__init__("")
         self.asked: list[str] = []
 
-    def vector(self, query: str) -> list[Sample]:
+    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:  # noqa: ARG002
         self.asked.append(query)
         return []
 
-    def matrix(self, query: str, *_: float) -> list[Any]:
+    def matrix(self, query: str, *_: float | None) -> list[Any]:  # type: ignore[override]
         self.asked.append(query)
         return []
 
 
 def _scaler() -> list[str]:
     prometheus, target = _Recorder(), Target(forecast=True)
-    Signals(prometheus).look(target)
-    Restore(prometheus)(target, None, 0.0)
+    seen = Signals(prometheus).look([target])[target.name].observation
+    Restore(prometheus)([Due(target, None, seen)], 0.0)
     return prometheus.asked
 
 

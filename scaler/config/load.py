@@ -149,15 +149,17 @@ def _targets(given: Any, defaults: Mapping[str, Any]) -> tuple[Target, ...]:
             raise ConfigError(f"targets.{number}.name", name, "a name that no other target has")
     _check_pools(targets)
     _check_vhosts(targets)
+    _check_services(targets)
     return targets
 
 
 def _check_vhosts(targets: tuple[Target, ...]) -> None:
     """Fleets are told apart by their queues' names, in the ledger and in the metrics."""
-    vhosts: dict[str, str] = {}
+    first: dict[str, Target] = {}
     for number, target in enumerate(targets):
-        if vhosts.setdefault(target.queue, target.vhost) != target.vhost:
-            allowed = f"{vhosts[target.queue]}, or a queue of another name than {target.queue}"
+        other = first.setdefault(target.queue, target)
+        if other.vhost != target.vhost:
+            allowed = f"{other.vhost}, where {other.name} has {other.queue}, or another queue"
             raise ConfigError(f"targets.{number}.vhost", target.vhost, allowed)
 
 
@@ -165,11 +167,25 @@ def _check_pools(targets: tuple[Target, ...]) -> None:
     """A pool's service stands for its target alone: what runs in it is told apart by its name."""
     for number, target in enumerate(targets):
         others = [other for other in targets if other is not target]
-        taken = {name for other in others for name in (other.name, *other.services)}
+        taken = {name: other.name for other in others for name in (other.name, *other.services)}
         for place, pool in enumerate(target.pools):
             if pool.service in taken:
                 field = f"targets.{number}.pools.{place}.service"
-                raise ConfigError(field, pool.service, "a name that no other target uses")
+                whose = f"a name that no other target uses, as {taken[pool.service]} does"
+                raise ConfigError(field, pool.service, whose)
+
+
+def _check_services(targets: tuple[Target, ...]) -> None:
+    """Where a service is a fleet, it is that of one target."""
+    owners: dict[tuple[str, str], str] = {}
+    for number, target in enumerate(targets):
+        if not getattr(backends()[target.orchestrator], "FLEET_BY_SERVICE", False):
+            continue
+        for service in target.services:
+            owner = owners.setdefault((target.orchestrator, service), target.name)
+            if owner != target.name:
+                whose = f"a service that no other target has, as {owner} has"
+                raise ConfigError(f"targets.{number}.service", service, whose)
 
 
 _NAME = TypeAdapter(Name)

@@ -19,7 +19,7 @@ from common.logs import get
 from scaler.gateway.guard import refusal
 from scaler.orchestrators.errors import OrchestratorError
 from scaler.orchestrators.swarm.engine import Engine, EngineAwayError, StaleVersionError
-from scaler.orchestrators.swarm.listing import Entry
+from scaler.orchestrators.swarm.listing import ListedService
 from scaler.orchestrators.swarm.service_view import LOOK_HEADER, ServiceView, to_json
 
 _log = get("gateway")
@@ -148,7 +148,7 @@ class Gateway:
                 self._shown.popitem(last=False)
 
 
-def _listed(entry: Entry) -> Any:
+def _listed(entry: ListedService) -> Any:
     try:
         return to_json(entry.read())
     except OrchestratorError as error:

@@ -15,7 +15,7 @@ from scaler.policy.remember import rebuild
 from scaler.policy.staffing import LOOK_BACK_S, keep_idle_for, startup_of
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, quoted
-from scaler.prometheus.past import Grid, Past
+from scaler.prometheus.recorded import Grid, Past
 from scaler.prometheus.signals import NAMED_QUEUES, matcher
 
 # So many moments are looked at again, of all targets together: it takes about a second.

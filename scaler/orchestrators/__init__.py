@@ -3,8 +3,9 @@
 A backend is a module or package of this room that declares itself by a function `create`, which
 makes its orchestrator and raises ConfigError for what it can't use. The class of its settings,
 where it has any, is its `SETTINGS`, and `create` is given one of these, read here; its docstring
-and theirs are its page in the docs. `base` is what all of them implement, `pooled` spreads a
-target over several services of any of them.
+and theirs are its page in the docs. One to which a service is a fleet, whatever the target is
+called, says `FLEET_BY_SERVICE`; two targets of the same service are refused there. `base` is what
+all of them implement, `pooled` spreads a target over several services of any of them.
 
 The room imports `policy` and `common`. A backend imports no other one, and it alone its client
 library.

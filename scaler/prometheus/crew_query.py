@@ -87,9 +87,9 @@ def _by_queue(
         if held is None or began >= held[0]:
             newest[key[:2]] = began, labels
     found: dict[str, list[Worker]] = {}
-    for key in sorted(newest):
-        began, labels = newest[key]
-        found.setdefault(key[0], []).append(_worker(labels, began, key in stuck))
+    for whose in sorted(newest):
+        began, labels = newest[whose]
+        found.setdefault(whose[0], []).append(_worker(labels, began, whose in stuck))
     return {queue: tuple(workers) for queue, workers in found.items()}
 
 

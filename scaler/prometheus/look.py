@@ -25,7 +25,7 @@ from scaler.prometheus.signals import (
     ALL,
     Answers,
     Key,
-    Series,
+    SignalSource,
     age_query,
     by_key,
     matcher,
@@ -51,11 +51,11 @@ class Seen(NamedTuple):
     """None when that is unknown."""
 
 
-class _Part(NamedTuple):
+class _Ask(NamedTuple):
     """What one query of a look asks for."""
 
     query: str
-    asked: tuple[Series, ...] = ()
+    asked: tuple[SignalSource, ...] = ()
     """Whose signals are unknown without an answer."""
     workers: bool = False
     """Whether the workers' states are, too."""
@@ -93,7 +93,7 @@ class Signals:
         return {target.name: _seen(target, answers, crews, extra) for target in targets}
 
     def _ask(
-        self, parts: Sequence[_Part], until: float
+        self, parts: Sequence[_Ask], until: float
     ) -> tuple[Answers, Mapping[str, tuple[Worker, ...]] | None]:
         """The signals' values, and the workers by queue; None where those are unknown."""
         values: dict[Key, float] = {}
@@ -114,7 +114,7 @@ class Signals:
             told += [] if isinstance(stuck, str) else stuck
         return Answers(values, failures), None if told is None else workers_of(told)
 
-    def _answers(self, parts: Sequence[_Part], until: float) -> list[list[Sample] | str]:
+    def _answers(self, parts: Sequence[_Ask], until: float) -> list[list[Sample] | str]:
         """What each part's query gives, or why nothing."""
         if len(parts) == 1:
             return [self._dated(self._attempt(parts[0].query))]
@@ -180,16 +180,16 @@ class _OwnQueries:
             return Unknown(str(error), query)
 
 
-def _parts(queues: str) -> list[_Part]:
+def _parts(queues: str) -> list[_Ask]:
     """One query where it is cheap. Of many queues several: Prometheus answers them side by side,
     and what is not renamed and joined there costs it a third."""
     if queues:
         query = f"{signals_query(ALL, queues)} or {crew_query(queues)}"
-        return [_Part(query, ALL, workers=True)]
-    parts = [_Part(query, workers=True) for query in crew_queries(queues)]
+        return [_Ask(query, ALL, workers=True)]
+    parts = [_Ask(query, workers=True) for query in crew_queries(queues)]
     for each in ALL:
-        parts.append(_Part(value_query(each, queues), (each,), name=each.signal))
-        parts.append(_Part(age_query(each, queues), (each,), name=each.signal + AGE))
+        parts.append(_Ask(value_query(each, queues), (each,), name=each.signal))
+        parts.append(_Ask(age_query(each, queues), (each,), name=each.signal + AGE))
     return parts
 
 

@@ -31,7 +31,7 @@ Key = tuple[str, str, str]
 """(signal, queue, virtual host; "" where that does not tell)."""
 
 
-class Series(NamedTuple):
+class SignalSource(NamedTuple):
     """A signal by the series that it is taken from."""
 
     signal: str
@@ -61,17 +61,17 @@ class Series(NamedTuple):
 
 
 FRESH = (
-    Series("waiting", "rabbitmq_queue_messages_ready", FRESH_S, by_vhost=True),
-    Series("in_flight", "autoscaler_jobs_in_flight", FRESH_S),
-    Series("idle", "autoscaler_workers", FRESH_S, state="idle"),
+    SignalSource("waiting", "rabbitmq_queue_messages_ready", FRESH_S, by_vhost=True),
+    SignalSource("in_flight", "autoscaler_jobs_in_flight", FRESH_S),
+    SignalSource("idle", "autoscaler_workers", FRESH_S, state="idle"),
 )
 _RATES = "queue:job_arrivals:rate5m"
 SLOW = (
     # The higher of the two windows: quick to see a rise, slow to believe a fall.
-    Series("arrival_rate", f"{_RATES}|queue:job_arrivals:rate10m", SLOW_S, dated_by=_RATES),
-    Series("burstiness", "queue:job_arrivals:dispersion10m", SLOW_S),
-    Series("mean_duration", "queue:job_duration_seconds:mean1h", SLOW_S),
-    Series("startup", "queue:worker_startup_seconds:mean1h", SLOW_S),
+    SignalSource("arrival_rate", f"{_RATES}|queue:job_arrivals:rate10m", SLOW_S, dated_by=_RATES),
+    SignalSource("burstiness", "queue:job_arrivals:dispersion10m", SLOW_S),
+    SignalSource("mean_duration", "queue:job_duration_seconds:mean1h", SLOW_S),
+    SignalSource("startup", "queue:worker_startup_seconds:mean1h", SLOW_S),
 )
 ALL = FRESH + SLOW
 
@@ -100,22 +100,22 @@ def matcher(targets: Iterable[Target]) -> str:
     return f"queue=~{quoted('|'.join(map(re.escape, queues)))}"
 
 
-def value_query(asked: Series, queues: str) -> str:
+def value_query(asked: SignalSource, queues: str) -> str:
     """PromQL of the values of `asked`, one element for each queue."""
     return f"max {_by(asked)} ({asked.selector(queues)})"
 
 
-def age_query(asked: Series, queues: str) -> str:
+def age_query(asked: SignalSource, queues: str) -> str:
     """PromQL of the seconds since the samples that those were taken from."""
     dated = asked.selector(queues, dating=True)
     return f"time() - max {_by(asked)} (timestamp({dated}))"
 
 
-def _by(asked: Series) -> str:
+def _by(asked: SignalSource) -> str:
     return "by (queue, vhost)" if asked.by_vhost else "by (queue)"
 
 
-def signals_query(asked: Iterable[Series], queues: str) -> str:
+def signals_query(asked: Iterable[SignalSource], queues: str) -> str:
     """PromQL of the values and the ages of `asked`, in one answer.
 
     Nothing in it can fail for one queue and so for all: each part is an aggregation, whose
@@ -149,7 +149,7 @@ class Answers(NamedTuple):
     failures: Mapping[str, str]
     """Why there is no answer, by signal."""
 
-    def read(self, target: Target, asked: Iterable[Series] = ALL) -> dict[str, Signal]:
+    def read(self, target: Target, asked: Iterable[SignalSource] = ALL) -> dict[str, Signal]:
         """The signals of `target`."""
         queries = questions(target)
         signals: dict[str, Signal] = {}

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, CDPSession, Page
@@ -183,7 +184,7 @@ def record_a_day(controller: Controller, name: str, now: float) -> None:
     for turn in range(DAYS_DECISIONS):
         at = now - 86_000 * (1 - turn / DAYS_DECISIONS)
         changed = {**content, "at": at, "replicas": 1 + turn % 5}
-        controller.history.record(name, at, str(turn), changed, {})
+        controller.history.record(name, at, str(turn), partial(dict, changed), dict)
 
 
 def refusals_us() -> dict[str, float]:

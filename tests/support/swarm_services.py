@@ -6,13 +6,15 @@ from functools import partial
 from typing import cast
 
 from scaler.orchestrators.swarm.engine import Engine
-from scaler.orchestrators.swarm.listing import Entry, Listing
+from scaler.orchestrators.swarm.listing import ListedService, Listing
 from scaler.orchestrators.swarm.service_view import ServiceView
 
 
 def listing_of(*views: ServiceView, now: float = 0.0) -> Listing:
     """As an engine gives it that has these services alone."""
-    entries = [Entry(seen.id, seen.name, seen.labels, partial(_itself, seen)) for seen in views]
+    entries = [
+        ListedService(seen.id, seen.name, seen.labels, partial(_itself, seen)) for seen in views
+    ]
     return Listing(entries, now=now, absent="is not there")
 
 

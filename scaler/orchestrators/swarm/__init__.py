@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from scaler.orchestrators.base import Orchestrator
 
 SETTINGS = SwarmSettings
+FLEET_BY_SERVICE = True
 
 
 def create(settings: SwarmSettings) -> Orchestrator:

@@ -30,10 +30,11 @@ from scaler.orchestrators.swarm.service_view import ServiceView, view
 T = TypeVar("T")
 
 _STALE = "update out of sequence"
-_LARGEST = 64 * 2**20
+LARGEST = 64 * 2**20
 """Bytes of one answer."""
 CONNECTS_IN_S = 2.0
 """Within this a change is on its way once the fence has let it pass."""
+_MOST_BEHIND = 8
 
 _AWAY = (
     requests.RequestException,
@@ -97,6 +98,9 @@ class DirectEngine:
         if tls is not None:
             self._options["tls"] = tls
         self._client: Any = None
+        self._call = _Call()
+        self._behind: list[threading.Thread] = []
+        """Of questions that nobody waits for any more."""
 
     def close(self) -> None:
         """Give the connection back."""
@@ -105,11 +109,11 @@ class DirectEngine:
 
     def listing(self) -> Listing:
         """All services, in two calls; in three where a task is about to be removed."""
-        return self._in_time(lambda _: self._listing())
+        return self._in_time(self._listing)
 
     def view(self, service: str) -> ServiceView:
         """A replicated service by name or id; OrchestratorError when there is none."""
-        return self._in_time(lambda _: self._view(service))
+        return self._in_time(lambda: self._view(service))
 
     def set_replicas(
         self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
@@ -118,7 +122,7 @@ class DirectEngine:
 
         sent = threading.Event()
 
-        def change(late: threading.Event) -> None:
+        def change() -> None:
             service, _ = self._get(f"/services/{quote(seen.id, safe='')}")
             version, spec = legible(seen.name, lambda: _version_and_spec(service))
             if version != seen.version:
@@ -126,7 +130,7 @@ class DirectEngine:
             changed = legible(seen.name, lambda: with_replicas(spec, replicas))
             fence()
             sent.set()
-            if not late.is_set():
+            if not self._call.late.is_set():
                 self._post(f"/services/{quote(seen.id, safe='')}/update", seen.version, changed)
 
         try:
@@ -188,33 +192,47 @@ class DirectEngine:
             )
             with answer:
                 # A change that has been made is made, whatever is said of it.
-                content = None if answer.ok and method == "POST" else _content(answer)
+                done = method == "POST" and _is_fine(answer)
+                content = None if done else _content(answer, self._call.late)
         except _AWAY as error:
             raise EngineAwayError(f"the Docker engine does not answer: {error}") from error
-        if not answer.ok:
+        if not _is_fine(answer):
             raise _refusal(answer.status_code, content)
         return content, time_of(answer.headers)
 
-    def _in_time(self, work: Callable[[threading.Event], T]) -> T:
+    def _in_time(self, work: Callable[[], T]) -> T:
         """What `work` returns, on a thread of its own: no time limit of a socket bounds an answer
-        as a whole. One that is late is left to itself, and told so by the event."""
+        as a whole. One that is late is left to itself."""
+        self._behind = [thread for thread in self._behind if thread.is_alive()]
+        if len(self._behind) >= _MOST_BEHIND:
+            raise EngineAwayError(f"the Docker engine owes answers to {_MOST_BEHIND} questions")
         done: Future[T] = Future()
         late = threading.Event()
 
         def run() -> None:
+            self._call.late = late
             try:
-                done.set_result(work(late))
+                done.set_result(work())
             except BaseException as error:
                 done.set_exception(error)
 
-        threading.Thread(target=run, name="engine", daemon=True).start()
+        thread = threading.Thread(target=run, name="engine", daemon=True)
+        thread.start()
         try:
             return done.result(self._timeout_s)
         except TimeoutError:
             late.set()
             self._client = None
+            self._behind.append(thread)
             words = f"the Docker engine has not answered within {self._timeout_s:g} s"
             raise EngineAwayError(words) from None
+
+
+class _Call(threading.local):
+    """What the thread of one question knows."""
+
+    late = threading.Event()
+    """Set once nobody waits for the answer any more."""
 
 
 def time_of(headers: Mapping[str, str]) -> float:
@@ -244,18 +262,25 @@ def _is_down(node: Any) -> bool:
     return bool(status.get("State") != "ready")
 
 
-def _content(answer: Any) -> Any:
+def _is_fine(answer: Any) -> bool:
+    return bool(200 <= answer.status_code < 300)
+
+
+def _content(answer: Any, late: threading.Event) -> Any:
     """The JSON of an answer; its first words where it is none. Raises OrchestratorError for one
     that is too large, or none at all where all is well."""
     body = bytearray()
-    for chunk in answer.raw.stream(65_536, decode_content=True):
-        body += chunk
-        if len(body) > _LARGEST:
-            raise OrchestratorError(f"the Docker engine's answer is above {_LARGEST >> 20} MB")
+    # Piece by piece as it arrives, so that the thread of an answer that is late ends.
+    while piece := answer.raw.read1(65_536, decode_content=True):
+        body += piece
+        if len(body) > LARGEST:
+            raise OrchestratorError(f"the Docker engine's answer is above {LARGEST >> 20} MB")
+        if late.is_set():
+            raise EngineAwayError("the Docker engine was too slow")
     try:
         return json.loads(body) if body else None
     except (ValueError, RecursionError) as error:
-        if answer.ok:
+        if _is_fine(answer):
             raise OrchestratorError("the Docker engine's answer is no JSON") from error
         return {"message": body[:200].decode(errors="replace")}
 

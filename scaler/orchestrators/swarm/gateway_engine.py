@@ -16,7 +16,7 @@ from scaler.orchestrators.swarm.engine import (
     time_of,
     unfenced,
 )
-from scaler.orchestrators.swarm.listing import Entry, Listing, legible
+from scaler.orchestrators.swarm.listing import ListedService, Listing, legible
 from scaler.orchestrators.swarm.service_view import LOOK_HEADER, ServiceView, from_json, texts
 
 
@@ -81,7 +81,7 @@ class GatewayEngine:
         raise OrchestratorError(f"the gateway refused ({answer.status_code}): {why}")
 
 
-def _entry(content: Any) -> Entry | None:
+def _entry(content: Any) -> ListedService | None:
     """One service of the gateway's list; None where it can't even be told which."""
     if not isinstance(content, dict) or not isinstance(content.get("id"), str):
         return None
@@ -96,7 +96,7 @@ def _entry(content: Any) -> Entry | None:
         labels = texts(content.get("labels"))
     except TypeError:
         labels = {}
-    return Entry(content["id"], name, labels, read)
+    return ListedService(content["id"], name, labels, read)
 
 
 def _view(name: str, content: Any) -> ServiceView:

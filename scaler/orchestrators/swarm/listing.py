@@ -15,7 +15,7 @@ _UNREADABLE = (TypeError, LookupError, ValueError, AttributeError, ArithmeticErr
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedService:
     """One service of a listing."""
 
     id: str
@@ -33,7 +33,7 @@ class Entry:
 class Listing:
     """Services by id and name. What is wrong with one concerns no other."""
 
-    def __init__(self, entries: Iterable[Entry], *, now: float, absent: str) -> None:
+    def __init__(self, entries: Iterable[ListedService], *, now: float, absent: str) -> None:
         """`now` is the engine's clock at the look; `absent` says what it means that a service is
         not among `entries`."""
         self.now = now
@@ -42,7 +42,7 @@ class Listing:
         self._by_id = {entry.id: entry for entry in entries}
         self._by_name = {entry.name: entry for entry in self._by_id.values()}
 
-    def find(self, service: str) -> Entry:
+    def find(self, service: str) -> ListedService:
         """A service by its id, its name or the beginning of its id, as the engine itself finds
         it. Raises OrchestratorError naming it."""
         found = self._by_id.get(service) or self._by_name.get(service)
@@ -54,14 +54,14 @@ class Listing:
         return found
 
     @property
-    def opted_in(self) -> list[Entry]:
+    def opted_in(self) -> list[ListedService]:
         """Those whose labels ask for being scaled, by name."""
         return [entry for _, entry in sorted(self._by_name.items()) if entry.opted_in]
 
 
 def entries_of(
     services: Any, tasks: Any, *, min_grace_s: float, now: float, down: Iterable[str] = ()
-) -> list[Entry]:
+) -> list[ListedService]:
     """What the engine's two lists say, as `service_view.view` reads it. Raises OrchestratorError
     where one is no list."""
     if not isinstance(services, list) or not isinstance(tasks, list):
@@ -76,7 +76,7 @@ def entries_of(
         else:
             astray += 1
 
-    def entry(service: Json) -> Entry:
+    def entry(service: Json) -> ListedService:
         def read() -> ServiceView:
             if astray:  # whose, nobody knows: perhaps of this one
                 raise OrchestratorError(f"{astray} tasks in the engine's list can't be read")
@@ -86,7 +86,7 @@ def entries_of(
             )
 
         name, labels = _named(service)
-        return Entry(service["ID"], name, labels, read)
+        return ListedService(service["ID"], name, labels, read)
 
     return [entry(service) for service in services if _has_id(service)]
 

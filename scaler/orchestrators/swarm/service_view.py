@@ -108,13 +108,18 @@ def parse_task(raw: Json) -> Task:
     status = raw.get("Status") or {}
     return Task(
         id=str(raw["ID"]),
-        slot=int(raw.get("Slot") or 0),
+        slot=_number(raw.get("Slot")),
         node=str(raw.get("NodeID") or ""),
         state=str(status.get("State", "")),
         desired=str(raw.get("DesiredState", "")),
         at=_epoch(str(status.get("Timestamp") or raw.get("CreatedAt") or "")),
         error=str(status.get("Err") or ""),
     )
+
+
+def _number(value: Any) -> int:
+    """The engine leaves out what is 0."""
+    return 0 if value is None else int(value)
 
 
 def _epoch(text: str) -> float:
@@ -194,7 +199,7 @@ def view(
         id=str(service["ID"]),
         name=str(spec["Name"]),
         version=int(service["Version"]["Index"]),
-        replicas=int(replicated.get("Replicas") or 0),
+        replicas=_number(replicated.get("Replicas")),
         labels=texts(spec.get("Labels") or {}),
         tasks=parsed,
         hold=firm or leaving,

@@ -23,7 +23,7 @@ from scaler.policy.memory import Memory
 from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
 from scaler.policy.target import Fallback, Rule, Target
 from scaler.prometheus.client import Prometheus, PrometheusError
-from scaler.prometheus.past import Grid, Past
+from scaler.prometheus.recorded import Grid, Past
 from scaler.prometheus.signals import ALL, FRESH_S, SLOW_S, questions
 
 pytestmark = pytest.mark.integration

@@ -129,6 +129,12 @@ def test_targets_have_what_scaling_sets_and_their_own_over_it(tmp_path: Path) ->
         ("targets: [{name: a}, {name: a}]", {}, "targets.1.name: 'a'"),
         ("targets: [{name: a}, {name: b, vhost: team-b}]", {}, "targets.1.vhost: 'team-b'"),
         ("targets: [{name: a, orchestrator: no_one}]", {}, "targets.a.orchestrator"),
+        (
+            "targets: [{name: a, orchestrator: swarm}, {name: b, orchestrator: swarm}]",
+            {},
+            "targets.1.service: 'video-creator' is not allowed; allowed: a service that no other "
+            "target has, as a has",
+        ),
         ("targets: [{name: a, policy: raw}]", {}, "targets.a.query"),
         ("targets: [{name: a, fallback: higher}]", {}, "which fallback higher needs"),
         (

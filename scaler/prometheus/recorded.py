@@ -16,7 +16,7 @@ from scaler.prometheus.signals import (
     SLOW,
     Answers,
     Key,
-    Series,
+    SignalSource,
     matcher,
     observation,
     one_number,
@@ -71,7 +71,7 @@ class Past:
         seen = {}
         for target in targets:
             extra = own.get(target.query or "")
-            row = _Row(target, extra)
+            row = _Moments(target, extra)
             seen[target.name] = list(row.observations(rows, coarse, ALL))
             if fine is not None:
                 seen[target.name] += row.observations(finer[0], fine, FRESH)
@@ -94,7 +94,7 @@ class Past:
         return {at: one_number(samples, query) for at, samples in found.items()}
 
 
-class _Row:
+class _Moments:
     """One target's observations, one after the other."""
 
     def __init__(self, target: Target, own: Mapping[int, Signal] | None) -> None:
@@ -103,7 +103,7 @@ class _Row:
         self._signals: dict[str, Signal] = {}
 
     def observations(
-        self, rows: _Rows, grid: Grid, asked: Sequence[Series]
+        self, rows: _Rows, grid: Grid, asked: Sequence[SignalSource]
     ) -> Iterator[tuple[Seconds, Observation]]:
         target = self._target
         mine = {key: row for key in _keys(target, asked) if (row := rows.get(key)) is not None}
@@ -117,7 +117,7 @@ class _Row:
             yield at, observation(self._signals, own)
 
 
-def _keys(target: Target, asked: Sequence[Series]) -> Iterator[Key]:
+def _keys(target: Target, asked: Sequence[SignalSource]) -> Iterator[Key]:
     for each in asked:
         yield from each.keys(target)
 
