@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from common.logs import get
 from scaler.loop.history_file import FAULTS, Batch, HistoryFile
-from scaler.loop.history_pending import Entry, Pending, Span, encoded
+from scaler.loop.history_pending import PendingRow, PendingRows, Span, encoded
 from scaler.loop.history_retention import EVERY_S as PRUNE_EVERY_S
 from scaler.loop.history_retention import deletion
 
@@ -74,7 +74,7 @@ class History:
         self._file = HistoryFile(folder)
         self._clock = clock
         self._retention_s = retention_s
-        self._pending = Pending()
+        self._pending = PendingRows()
         self._last: dict[str, _Last] = {}
         self._now: float | None = None
         self._writing = threading.Lock()
@@ -139,10 +139,10 @@ class History:
         changed = last is None or last.kind != kind
         if last is None or changed or now - last.kept_at >= _STEADY_EVERY_S:
             self._last[target] = _Last(now, kind, identity)
-            self._pending.decision(Entry(target, at, decision))
+            self._pending.decision(PendingRow(target, at, decision))
         elif last.identity != identity:
             self._last[target] = last._replace(identity=identity)
-        self._pending.memory(Entry(target, at, memory, identity=identity, urgent=changed))
+        self._pending.memory(PendingRow(target, at, memory, identity=identity, urgent=changed))
         self._now = at
 
     def order(self, target: str, at: float, content: Mapping[str, Any], memory: Any) -> None:
@@ -171,7 +171,7 @@ class History:
 
     def order_behind(self, target: str, at: float, content: Mapping[str, Any]) -> None:
         """Keep an order that outlives a restart elsewhere; written as soon as possible."""
-        self._pending.order(Entry(target, at, lambda: content))
+        self._pending.order(PendingRow(target, at, lambda: content))
 
     def orders(self, target: str, *, limit: int = 100) -> list[dict[str, Any]]:
         """What people ordered, newest first."""
@@ -268,8 +268,6 @@ class History:
         while not self._stop.wait(self._wait_s):
             try:
                 self._flush(everything=False)
-                if self._unread is not None:
-                    self._read("SELECT count(*) FROM memories")
                 self._prune()
             except Exception:
                 # A fault of ours must not end the writing.
@@ -295,6 +293,8 @@ class History:
         if self._unwritten is not None:
             self._unwritten = None
             _log.info("history written again", dropped=self.dropped)
+        if self._unread is not None:
+            self._read("SELECT count(*) FROM memories")
 
     def _refused(self, error: Exception) -> None:
         if self._unwritten is None:

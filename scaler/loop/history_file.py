@@ -7,7 +7,7 @@ import errno
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,7 +148,7 @@ class HistoryFile:
         finally:
             self._turns.release()
 
-    def delete(self, statement: str, values: Sequence[Any]) -> int:
+    def delete(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> int:
         """How many rows a DELETE removed."""
         with self._transaction() as db:
             return db.execute(statement, values).rowcount
@@ -223,12 +223,11 @@ class HistoryFile:
                 self._beside(suffix).rename(self.path.with_name(aside + suffix))
         self._damage = None
         self.set_aside = str(self.path.with_name(aside))
-        rescued = {table: len(rows) for table, rows in self._rescued.items()}
         _log.error(
             "history damaged: set aside and begun anew",
             reason=str(error),
             path=self.set_aside,
-            **rescued,
+            rescued=sum(map(len, self._rescued.values())),
         )
         kept = sorted(self.folder.glob(f"{FILE}.corrupt-*Z"))
         for old in kept[:-_KEPT_ASIDE]:

@@ -23,7 +23,7 @@ _log = get("history")
 Span = tuple[float, float]
 
 
-class Entry:
+class PendingRow:
     """A row whose content is made when it is first needed."""
 
     __slots__ = ("_content", "_make", "at", "identity", "target", "urgent")
@@ -66,12 +66,12 @@ class Taken(NamedTuple):
     """A batch with the entries that it was made of."""
 
     batch: Batch
-    decisions: list[Entry]
-    orders: list[Entry]
-    memories: list[Entry]
+    decisions: list[PendingRow]
+    orders: list[PendingRow]
+    memories: list[PendingRow]
 
 
-class Pending:
+class PendingRows:
     """The newest memory of each target, and the newest decisions and orders. For any thread."""
 
     def __init__(self, most: int = MOST) -> None:
@@ -79,20 +79,20 @@ class Pending:
         """Decisions and orders that fell out or could not be made."""
         self._most = most
         self._lock = threading.Lock()
-        self._decisions: dict[tuple[str, float], Entry] = {}
-        self._orders: dict[tuple[str, float], Entry] = {}
+        self._decisions: dict[tuple[str, float], PendingRow] = {}
+        self._orders: dict[tuple[str, float], PendingRow] = {}
         # Written last, last in order: each gets its turn.
-        self._memories: dict[str, Entry] = {}
+        self._memories: dict[str, PendingRow] = {}
 
-    def decision(self, entry: Entry) -> None:
+    def decision(self, entry: PendingRow) -> None:
         """To be written."""
         self._add(self._decisions, entry)
 
-    def order(self, entry: Entry) -> None:
+    def order(self, entry: PendingRow) -> None:
         """To be written."""
         self._add(self._orders, entry)
 
-    def memory(self, entry: Entry) -> None:
+    def memory(self, entry: PendingRow) -> None:
         """To be written in its turn, or at once where it is urgent; replaces the one before."""
         with self._lock:
             before = self._memories.get(entry.target)
@@ -152,13 +152,13 @@ class Pending:
         """By time, as JSON."""
         return self._of(self._orders, target, span)
 
-    def memories(self, names: Collection[str]) -> list[Entry]:
+    def memories(self, names: Collection[str]) -> list[PendingRow]:
         """Those of these targets, or all of them where none is named, each with a content."""
         with self._lock:
             entries = list(self._memories.values())
         return self._made(each for each in entries if not names or each.target in names)
 
-    def _add(self, kept: dict[tuple[str, float], Entry], entry: Entry) -> None:
+    def _add(self, kept: dict[tuple[str, float], PendingRow], entry: PendingRow) -> None:
         with self._lock:
             kept[entry.target, entry.at] = entry
             while len(kept) > self._most:
@@ -166,7 +166,7 @@ class Pending:
                 self.dropped += 1
 
     def _of(
-        self, kept: dict[tuple[str, float], Entry], target: str, span: Span
+        self, kept: dict[tuple[str, float], PendingRow], target: str, span: Span
     ) -> dict[float, str]:
         with self._lock:
             entries = [
@@ -176,7 +176,7 @@ class Pending:
             ]
         return {each.at: each.text() for each in self._made(entries)}
 
-    def _made(self, entries: Iterable[Entry]) -> list[Entry]:
+    def _made(self, entries: Iterable[PendingRow]) -> list[PendingRow]:
         """Those whose content can be made; of one that fails no other is the victim."""
         made = []
         for each in entries:
@@ -190,7 +190,7 @@ class Pending:
                 made.append(each)
         return made
 
-    def _drop(self, entry: Entry) -> None:
+    def _drop(self, entry: PendingRow) -> None:
         with self._lock:
             self.dropped += 1
             for kept in (self._decisions, self._orders):

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from scaler.loop.history import History, HistoryError
-from scaler.loop.history_pending import Entry, Pending
+from scaler.loop.history_pending import PendingRow, PendingRows
 from tests.support.waiting import until
 
 START = 1_700_000_000.0
@@ -227,13 +227,13 @@ def test_an_order_outlives_the_loss_of_power(history: History) -> None:
 
 
 def test_every_memory_gets_its_turn() -> None:
-    pending = Pending()
+    pending = PendingRows()
     written: dict[str, int] = {}
 
     def cycle(second: int, urgent: str = "") -> None:
         for number in range(1000):
             name = f"t{number}"
-            entry = Entry(name, second, dict, identity="it", urgent=name == urgent)
+            entry = PendingRow(name, second, dict, identity="it", urgent=name == urgent)
             pending.memory(entry)
 
     for second in range(0, 30, 2):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
+from contextlib import closing
 from itertools import count
+from pathlib import Path
 
 import pytest
 from openapi_spec_validator import validate
@@ -163,6 +166,25 @@ def test_orders_outlive_a_restart(client: TestClient, controller: Controller, cr
     memory = Memory.from_json(json.loads(json.dumps(kept[1])))
     assert memory.order is not None
     assert memory.order.replicas == 3
+
+
+def test_an_order_that_cannot_be_kept_is_refused_with_the_reason(
+    client: TestClient, controller: Controller, tmp_path: Path
+) -> None:
+    nonce = client.get("/api/nonce", headers=ACT).json()["nonce"]
+    with closing(sqlite3.connect(tmp_path / "history.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        answer = client.post(
+            "/api/targets/video-creator/pause",
+            json={"reason": "x"},
+            headers={**ACT, "X-Action-Nonce": nonce},
+        )
+        other.execute("ROLLBACK")
+    assert answer.status_code == 503
+    assert "database is locked" in answer.json()["detail"]
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert status["order"] is None
+    assert client.get("/api/targets/video-creator/orders", headers=LOOK).json() == []
 
 
 def test_blindness_is_told_with_its_begin(
