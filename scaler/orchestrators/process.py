@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from common.settings import Settings
 from scaler.orchestrators.base import (
@@ -48,7 +48,19 @@ class ProcessSettings(Settings):
     worker_state: Path = Path(".run/workers")
     """Folder for the notes of running workers and for their logs."""
     graceful_shutdown_timeout: Annotated[float, Field(gt=0, le=86_400)] = 300.0
-    """Seconds from SIGTERM to SIGKILL for a worker that is stuck."""
+    """Seconds from SIGTERM to SIGKILL for a worker that is stuck. Default: that of `worker:` in the
+    file."""
+
+    @field_validator("worker_command")
+    @classmethod
+    def _splits(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            words = []
+        if not words:
+            raise ValueError("a command, as a shell would split it into words")
+        return value
 
 
 @dataclass(frozen=True, slots=True)
