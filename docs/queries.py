@@ -128,7 +128,7 @@ class _Recorder(Prometheus):
         self.asked.append(query)
         return []
 
-    def matrix(self, query: str, *_: float | None) -> list[Any]:  # type: ignore[override]
+    def matrix(self, query: str, *_: float | None) -> list[Any]:
         self.asked.append(query)
         return []
 

@@ -167,7 +167,7 @@ def test_idle_handshakes_keep_nobody_from_an_answer(
     authority.configure_trust(context)
 
     def made() -> HTTPConnection:
-        return HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+        return HTTPSConnection("127.0.0.1", where, timeout=60, context=context)
 
-    with SERVERS[program](settings, tmp_path) as port, idle(port, said):
+    with SERVERS[program](settings, tmp_path) as where, idle(where, said):
         assert answers(made) == [200, 401]
