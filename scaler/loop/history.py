@@ -99,10 +99,10 @@ class History:
             why = self._unread
             return None if why is None else f"the history in {folder} cannot be read: {why}"
         decisions, orders = self._pending.counts()
-        shared = f"; {orders} of the orders are in the ledger alone" if orders else ""
+        shared = f"; orders in the ledger alone: {orders}" if orders else ""
         return (
-            f"the history in {folder} cannot be written: {why}; decisions go on, "
-            f"{decisions} of them are kept in memory{shared}"
+            f"the history in {folder} cannot be written: {why};"
+            f" decisions go on, {decisions} kept in memory{shared}"
         )
 
     @property

@@ -154,7 +154,7 @@ def test_with_the_ledger_a_pause_holds_though_the_disk_is_full(
     shared.order(OrderKind.PAUSE)
     assert shared.cycle() == "pause"
     assert shared.orders() == ["pause"]
-    assert "1 of the orders are in the ledger alone" in shared.flushed()
+    assert "orders in the ledger alone: 1" in shared.flushed()
     shared.stop()
     assert shared.on_disk("orders") == 0
     shared.start()
@@ -270,7 +270,7 @@ def test_a_disk_that_becomes_read_only_is_tried_again(disk: SmallDisk, shared: D
     disk.read_only(wanted=True)
     shared.order(OrderKind.PAUSE)
     assert shared.cycle() == "pause"
-    assert "1 of the orders are in the ledger alone" in shared.flushed()
+    assert "orders in the ledger alone: 1" in shared.flushed()
     disk.read_only(wanted=False)
     assert shared.flushed() == ""
     assert shared.on_disk("orders") == 1

@@ -143,7 +143,7 @@ def test_a_locked_database_delays_only_the_writing(history: History, tmp_path: P
         history.flush()
         assert history.problem == (
             f"the history in {tmp_path} cannot be written: database is locked; decisions go on, "
-            "1 of them are kept in memory"
+            "1 kept in memory"
         )
         assert [each["action"] for each in history.decisions(NAME)] == ["up", "first"]
         with pytest.raises(HistoryError, match="cannot be written: database is locked"):

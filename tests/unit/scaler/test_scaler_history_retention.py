@@ -218,7 +218,7 @@ def test_closing_does_not_wait_for_the_deletion(tmp_path: Path) -> None:
     now = 61.0
     assert begun.wait(120)
     history.close()
-    assert not history._writer.is_alive()
+    until(lambda: not history._writer.is_alive(), "the writer has ended")
     file.open()
     assert file.read("SELECT count(*) FROM decisions") > [(20 * 5041,)]
     file.close()

@@ -183,7 +183,7 @@ def test_what_neither_takes_is_not_known_afterwards(history: History, tmp_path: 
         assert board.orders == {NAME: PAUSE}
         assert history.orders(NAME) == [PAUSE.model_dump()]
         history.flush()
-        assert "1 of the orders are in the ledger alone" in (history.problem or "")
+        assert "orders in the ledger alone: 1" in (history.problem or "")
     history.flush()
     assert history.problem is None
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as database:
