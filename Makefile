@@ -56,7 +56,7 @@ format: setup ## Put the code in its format
 generate: setup ## Write all generated files: docs, schema, dashboards, thresholds, operator's rules, gRPC
 	@$(BIN)/python -m docs.generate
 
-bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-policy, …
+bench-%: setup-demo ## A benchmark: bench-render, bench-worker-start, bench-exporter, bench-scale, …
 	@$(BIN)/python -m tests.bench.bench_$(subst -,_,$*) $(ARGS)
 
 constraints: ## Take the newest allowed packages and pin them
