@@ -19,8 +19,10 @@ from common.records import (
 JOB_S, STARTUP_S = 30.0, 8.0
 _WAVE_S = 600.0
 _DAY_S = 86_400.0
-# Of an exporter's page and of a rule: seconds between samples as shipped.
-_SCRAPED_S, _RECORDED_S = 1, 5
+SCRAPED_S = 5
+"""Seconds between scrapes."""
+# Between the samples of a rule, as shipped.
+_RECORDED_S = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _series(load: Load) -> Iterator[_Series]:
         ("autoscaler_replicas", f'{scaler},state="running"', lambda *_: workers),
     )
     for name, labels, value in scraped:
-        yield _Series(name, labels, _SCRAPED_S, value)
+        yield _Series(name, labels, SCRAPED_S, value)
     done: Value = lambda n, at: load.started(at) - busy(n, at)  # noqa: E731
     slow: tuple[tuple[str, str, Value], ...] = (
         ("autoscaler_jobs_started_total", exporter, lambda _, at: load.started(at)),
