@@ -1,9 +1,10 @@
 """The loop at 1,000 targets: its start, its cycles, what they cost, and how that grows.
 
 Prometheus with the shipped rules, Redis, and `python -m scaler run` are real; everything is scraped
-every five seconds, as is advised for so many queues; the orchestrator is the dry run. Made up are the exporters (tests/bench/many_exporters.py) and an hour
-of past in Prometheus, which the scaler, begun without a history, has to read. Beside the figures
-stands what KEDA would do for as many queues, by its defaults.
+every five seconds, as is advised for so many queues; the orchestrator is the dry run. Made up are
+the exporters (tests/bench/many_exporters.py) and an hour of past in Prometheus, which the scaler,
+begun without a history, has to read. Beside the figures stands what KEDA would do for as many
+queues, by its defaults.
 """
 
 from __future__ import annotations
