@@ -124,7 +124,7 @@ class Restore:
         """By queue the mean demand of the finished hours, by their index."""
         if not targets:
             return {}
-        demand = f"queue:jobs_demand:sum{{{matcher(targets)}}}"
+        demand = f"queue:jobs_demand:sum{{{matcher(target.queue for target in targets)}}}"
         query = f"max by (queue) (avg_over_time({demand}[1h]))"
         present = int(now // HOUR_S)
         # Just before the next hour begins, whose first sample is not of this one.

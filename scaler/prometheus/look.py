@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -20,6 +20,7 @@ from scaler.prometheus.crew_query import (
     stuck_query,
     workers_of,
 )
+from scaler.prometheus.crews import Crews
 from scaler.prometheus.signals import (
     AGE,
     ALL,
@@ -52,15 +53,15 @@ class Seen(NamedTuple):
 
 
 class _Ask(NamedTuple):
-    """What one query of a look asks for."""
+    """One query of a look."""
 
     query: str
-    asked: tuple[SignalSource, ...] = ()
-    """Whose signals are unknown without an answer."""
-    workers: bool = False
-    """Whether the workers' states are, too."""
+    signals: tuple[SignalSource, ...] = ()
+    """Which are unknown without an answer."""
     name: str = ""
     """Of the one signal (or its age) that it gives; "" where the elements tell."""
+    workers: bool = False
+    """Whether the workers' states are asked for: without the answer those are unknown."""
 
 
 class Signals:
@@ -79,6 +80,7 @@ class Signals:
         self._clock = clock
         self._threads = Background("prometheus", _THREADS)
         self._own = _OwnQueries(prometheus, clock)
+        self._crews = Crews()
         self._newest_at = -math.inf
         """The latest time that Prometheus has evaluated anything for."""
 
@@ -88,37 +90,53 @@ class Signals:
             return {}
         until = self._clock() + self._patience_s
         own = self._own.ask(targets)
-        answers, crews = self._ask(_parts(matcher(targets)), until)
+        answers, workers_known = self._ask(targets, until)
         extra = self._own.collect(own, until)
-        return {target.name: _seen(target, answers, crews, extra) for target in targets}
+        return {
+            target.name: Seen(
+                observation(answers.read(target), extra.get(target.query or "")),
+                self._crews.of(target.queue) if workers_known else None,
+            )
+            for target in targets
+        }
 
-    def _ask(
-        self, parts: Sequence[_Ask], until: float
-    ) -> tuple[Answers, Mapping[str, tuple[Worker, ...]] | None]:
-        """The signals' values, and the workers by queue; None where those are unknown."""
+    def _ask(self, targets: Sequence[Target], until: float) -> tuple[Answers, bool]:
+        """The signals' values, and whether the workers are known that were asked for."""
+        queues = {target.queue: None for target in targets}
+        due = self._crews.due(queues)
+        asked = _asked(queues, due, many_workers=self._crews.many)
         values: dict[Key, float] = {}
         failures: dict[str, str] = {}
         told: list[Sample] | None = []
-        for part, answer in zip(parts, self._answers(parts, until), strict=True):
+        for ask, answer in zip(asked, self._answers(asked, until), strict=True):
             if isinstance(answer, str):
-                failures.update((each.signal, answer) for each in part.asked)
-                told = None if part.workers else told
+                failures.update((each.signal, answer) for each in ask.signals)
+                told = None if ask.workers else told
                 continue
-            if part.asked:
-                values.update(by_key(answer, part.name))
-            if told is not None and part.workers:
+            if ask.signals:
+                values.update(by_key(answer, ask.name))
+            if told is not None and ask.workers:
                 told += answer
-        if len(parts) > 1 and told is not None and any_unhealthy(told):
-            stuck = self._dated(self._attempt(stuck_query("")))
-            # Without an answer nobody is taken to be stuck.
-            told += [] if isinstance(stuck, str) else stuck
-        return Answers(values, failures), None if told is None else workers_of(told)
+        if told is not None:
+            self._crews.told(due, self._workers(told, due, complete=len(asked) == 1))
+        return Answers(values, failures), told is not None
 
-    def _answers(self, parts: Sequence[_Ask], until: float) -> list[list[Sample] | str]:
-        """What each part's query gives, or why nothing."""
-        if len(parts) == 1:
-            return [self._dated(self._attempt(parts[0].query))]
-        futures = [self._threads.submit(partial(self._attempt, part.query)) for part in parts]
+    def _workers(
+        self, told: Sequence[Sample], due: Sequence[str], *, complete: bool
+    ) -> Mapping[str, tuple[Worker, ...]]:
+        """The workers in an answer; who is stuck is asked only where somebody may be, unless the
+        answer is `complete` already."""
+        if not complete and any_unhealthy(told):
+            stuck = self._dated(self._attempt(stuck_query(matcher(due))))
+            # Without an answer nobody is taken to be stuck.
+            told = [*told, *(() if isinstance(stuck, str) else stuck)]
+        return workers_of(told)
+
+    def _answers(self, asked: Sequence[_Ask], until: float) -> list[list[Sample] | str]:
+        """What each gives, or why nothing."""
+        if len(asked) == 1:
+            return [self._dated(self._attempt(asked[0].query))]
+        futures = [self._threads.submit(partial(self._attempt, ask.query)) for ask in asked]
         return [self._dated(_result(future, until - self._clock())) for future in futures]
 
     def _attempt(self, query: str) -> list[Sample] | str:
@@ -180,28 +198,19 @@ class _OwnQueries:
             return Unknown(str(error), query)
 
 
-def _parts(queues: str) -> list[_Ask]:
-    """One query where it is cheap. Of many queues several: Prometheus answers them side by side,
-    and what is not renamed and joined there costs it a third."""
-    if queues:
-        query = f"{signals_query(ALL, queues)} or {crew_query(queues)}"
-        return [_Ask(query, ALL, workers=True)]
-    parts = [_Ask(query, workers=True) for query in crew_queries(queues)]
+def _asked(queues: Collection[str], due: Collection[str], *, many_workers: bool) -> Sequence[_Ask]:
+    """One query where that is cheap. Of many queues or workers several: Prometheus answers them
+    side by side, and what is not renamed and joined there costs it a third."""
+    named = matcher(queues)
+    if named and not many_workers:
+        return [_Ask(f"{signals_query(ALL, named)} or {crew_query(named)}", ALL, workers=True)]
+    asked = [_Ask(query, workers=True) for query in crew_queries(matcher(due))]
+    if named:
+        return [_Ask(signals_query(ALL, named), ALL), *asked]
     for each in ALL:
-        parts.append(_Ask(value_query(each, queues), (each,), name=each.signal))
-        parts.append(_Ask(age_query(each, queues), (each,), name=each.signal + AGE))
-    return parts
-
-
-def _seen(
-    target: Target,
-    answers: Answers,
-    crews: Mapping[str, tuple[Worker, ...]] | None,
-    extra: Mapping[str, Signal],
-) -> Seen:
-    own = None if target.query is None else extra[target.query]
-    workers = None if crews is None else crews.get(target.queue, ())
-    return Seen(observation(answers.read(target), own), workers)
+        asked.append(_Ask(value_query(each, ""), (each,), each.signal))
+        asked.append(_Ask(age_query(each, ""), (each,), each.signal + AGE))
+    return asked
 
 
 def _result(future: Future[Answer], patience_s: float) -> Answer | str:

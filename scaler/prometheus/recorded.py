@@ -56,7 +56,7 @@ class Past:
         Of the moments in `fine`, which come after those in `coarse`, the slow signals are those
         of the last coarse one.
         """
-        queues = matcher(targets)
+        queues = matcher(target.queue for target in targets)
         asked = [
             self._threads.submit(partial(self._rows, signals_query(FRESH, queues), coarse)),
             self._threads.submit(partial(self._rows, signals_query(SLOW, queues), coarse)),

@@ -21,7 +21,7 @@ FRESH_S = 20.0
 """Queue depth and fleet older than this are unknown: several scrapes have failed."""
 SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
-NAMED_QUEUES = 100
+NAMED_QUEUES = 250
 """Up to so many queues a query names them; of more it takes all that there are."""
 AGE = ":age"
 """After the name of a signal: its age."""
@@ -90,14 +90,14 @@ def _questions(queue: str, vhost: str) -> Mapping[str, str]:
     }
 
 
-def matcher(targets: Iterable[Target]) -> str:
-    """The label matcher of the queues of `targets`: "" where they are too many to name."""
-    queues = sorted({target.queue for target in targets})
-    if len(queues) > NAMED_QUEUES:
+def matcher(queues: Iterable[str]) -> str:
+    """The label matcher of these queues: "" where they are too many to name."""
+    names = sorted(set(queues))
+    if len(names) > NAMED_QUEUES:
         return ""
-    if len(queues) == 1:
-        return f"queue={quoted(queues[0])}"
-    return f"queue=~{quoted('|'.join(map(re.escape, queues)))}"
+    if len(names) == 1:
+        return f"queue={quoted(names[0])}"
+    return f"queue=~{quoted('|'.join(map(re.escape, names)))}"
 
 
 def value_query(asked: SignalSource, queues: str) -> str:

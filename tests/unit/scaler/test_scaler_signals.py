@@ -84,7 +84,7 @@ def many(count: int) -> list[Target]:
 def test_every_query_is_sound_promql(targets: list[Target]) -> None:
     for query in questions(TARGET).values():
         parse(query)
-    queues = matcher(targets)
+    queues = matcher(target.queue for target in targets)
     parse(signals_query(ALL, queues))
     parse(crew_query(queues))
     for query in crew_queries(queues):
