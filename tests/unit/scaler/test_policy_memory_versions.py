@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -249,7 +249,7 @@ JSON = st.recursive(
 @given(st.dictionaries(st.sampled_from([*NAMES, "pause", "override", "order"]), JSON))
 def test_anything_is_read_and_decided_by(written: dict[str, Any]) -> None:
     memory, _ = read({**content(), **written})
-    for seen in (LOOK, Observation(*[Unknown("", "")] * 7, fleet=None)):
+    for seen in (LOOK, replace(LOOK, waiting=Unknown("", ""), fleet=None)):
         decision, after = decide(seen, memory, Target(forecast=True), NOW + 1)
         assert decision.replicas is None or 0 <= decision.replicas <= MAX_REPLICAS
         assert explain(decision, "")
@@ -259,7 +259,7 @@ def test_anything_is_read_and_decided_by(written: dict[str, Any]) -> None:
 @pytest.mark.parametrize("change", [lambda whole: whole, deepened])
 def test_a_decision_of_a_newer_version_is_read(change: Callable[[Any], Any]) -> None:
     pooled = Fleet(4, 4, pools=(PoolFleet("spot", 4),))
-    decision, _ = decide(Observation(*[LOOK.waiting] * 7, fleet=pooled), Memory(), Target(), NOW)
+    decision, _ = decide(replace(LOOK, fleet=pooled), Memory(), Target(), NOW)
     written = json.loads(json.dumps(decision.to_json()))
     # Signals and proposals are by name, so that what is added to these is one more of them.
     changed = {**change(written), "inputs": {n: change(s) for n, s in written["inputs"].items()}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +18,7 @@ from scaler.policy.explain import explain, reason
 from scaler.policy.forecast import HOUR_S
 from scaler.policy.limits import Limit
 from scaler.policy.memory import Memory
-from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown, believed
+from scaler.policy.observation import SIGNALS, Fleet, Known, Observation, Signal, Unknown, believed
 from scaler.policy.remember import rebuild
 from scaler.policy.target import MAX_REPLICAS, Priority, Rule, Target
 
@@ -26,7 +27,7 @@ NUMBERS = st.sampled_from(
     [0.0, 0.3, 2.5, 1e-320, 1e-300, 1e9, 1e15, 1e300, 1.7e308, -1e-9, -1.0, -1e300, inf, -inf, nan]
 )
 AGES = st.sampled_from([0.0, 0.5, 1e300, -1e300, -5.0])
-SIGNALS = st.builds(Known, NUMBERS, AGES, st.just("q")) | st.just(Unknown("no sample", "q"))
+SIGNAL = st.builds(Known, NUMBERS, AGES, st.just("q")) | st.just(Unknown("no sample", "q"))
 
 
 def known(value: float) -> Known:
@@ -49,12 +50,18 @@ def seen(
     )
 
 
+def with_signal(name: str, signal: Signal) -> Observation:
+    changes: dict[str, Any] = {name: signal}
+    return replace(seen(), **changes)
+
+
 @st.composite
 def looks(draw: st.DrawFn) -> Observation:
-    signals: list[Signal] = [draw(SIGNALS) for _ in range(8)]
+    signals: list[Any] = [draw(SIGNAL) for _ in range(8)]
     running = draw(st.integers(0, 12))
     fleet = draw(st.none() | st.just(Fleet(running, running, unhealthy=min(2, running))))
-    return Observation(*signals[:7], fleet=fleet, extra=(("query", signals[7]),))
+    named = dict(zip([name for name in SIGNALS if name != "busy"], signals, strict=False))
+    return Observation(**named, fleet=fleet, extra=(("query", signals[7]),))
 
 
 @st.composite
@@ -102,7 +109,7 @@ def test_no_rule_fails_and_none_leaves_the_bounds(target: Target, looks: list[Ob
 def test_what_cannot_be_is_no_knowledge(name: str, value: float) -> None:
     """A broker or a rule that says so is broken: the number holds, and the sentence says why."""
     before, memory = decide(seen(), Memory(), Target(), NOW)
-    look = replace(seen(), **{name: known(value)})
+    look = with_signal(name, known(value))
     decision, _ = decide(look, memory, Target(), NOW + 1)
     assert (decision.replicas, decision.limit) == (before.replicas, Limit.UNKNOWN)
     assert f"{name} is unknown ({value:g} is not possible)" in decision.note
@@ -119,9 +126,9 @@ def test_who_is_idle_cannot_be_fewer_than_none() -> None:
 @pytest.mark.parametrize("name", ["arrival_rate", "burstiness", "mean_duration", "startup"])
 @pytest.mark.parametrize("value", [-1.0, nan])
 def test_a_refinement_that_cannot_be_costs_itself_only(name: str, value: float) -> None:
-    wrong = replace(seen(), **{name: known(value)})
-    none = replace(seen(), **{name: Unknown("no sample", "q")})
-    (found, _), (wanted, _) = (decide(each, Memory(), Target(), NOW) for each in (wrong, none))
+    signals: tuple[Signal, Signal] = (known(value), Unknown("no sample", "q"))
+    looks = (with_signal(name, signal) for signal in signals)
+    (found, _), (wanted, _) = (decide(look, Memory(), Target(), NOW) for look in looks)
     assert found.replicas == wanted.replicas
 
 
