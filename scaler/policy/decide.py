@@ -78,9 +78,7 @@ def decide(
     total = max(number, min(number + seen.unhealthy, bounds.high))
     if seen.hold is not None and total <= seen.running:
         return _hold(_Held(Limit.ORCHESTRATOR, seen.hold), case)
-    if memory.replaced != total - number:
-        memory = replace(memory, replaced=total - number)
-    memory = moved(memory, number, target, now, known_at=now)
+    memory = moved(memory, number, target, now, known_at=now, replaced=total - number)
     idle = observation.idle
     may_leave = int(min(idle.value, seen.running)) if isinstance(idle, Known) else 0
     decision = Decision(
@@ -241,7 +239,7 @@ def _hold(held: _Held, case: _Case) -> tuple[Decision, Memory]:
         note = explain.joined(note, explain.above_ceiling(total, bounds, stand))
         total, number = most, min(number, most)
     decision = _held_decision(held, case, total, explain.joined(note, ordered))
-    return decision, moved(replace(memory, replaced=total - number), number, target, case.now)
+    return decision, moved(memory, number, target, case.now, replaced=total - number)
 
 
 def _kept(case: _Case) -> int | None:

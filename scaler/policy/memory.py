@@ -7,7 +7,7 @@ and the line that sets it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from functools import cache
 from operator import attrgetter
@@ -217,6 +217,18 @@ def order_at(memory: Memory | None, now: float) -> Order | None:
     """The order that is in force at `now` (epoch seconds)."""
     order = None if memory is None else memory.order
     return order if order is not None and order.holds_at(now) else None
+
+
+_places = {each.name: place for place, each in enumerate(fields(Memory))}
+_values = attrgetter(*_places)
+
+
+def changed(memory: Memory, **values: Any) -> Memory:
+    """`memory` with these fields: `dataclasses.replace` at half its price, for every decision."""
+    parts = list(_values(memory))
+    for name, value in values.items():
+        parts[_places[name]] = value
+    return Memory(*parts)
 
 
 def _of_kind(kind: FieldKind) -> Callable[[Memory], tuple[Any, ...]]:

@@ -64,8 +64,8 @@ def _flag(content: Any) -> bool:
 
 
 def _window(content: Any) -> Window:
-    if len(content) > _MOST_POINTS:
-        raise ValueError(f"at most {_MOST_POINTS} points")
+    if not isinstance(content, list) or len(content) > _MOST_POINTS:
+        raise ValueError(f"a list of at most {_MOST_POINTS} points")
     points = [(moment_of(at), number_of(value)) for at, value in content]
     if any(abs(value) > MAX_REPLICAS + 1 for _, value in points):
         raise ValueError(f"numbers of workers, up to {MAX_REPLICAS}")

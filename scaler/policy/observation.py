@@ -204,21 +204,21 @@ _measured = attrgetter(*_MEASURED)
 def believed(observation: Observation) -> Observation:
     """`observation` with what cannot be as unknown: a number below 0, of jobs, workers, seconds or
     jobs a second, or one that is not finite. What an operator's own query gives may be below 0."""
-    impossible: dict[str, Any] = {
-        name: Unknown(f"{signal.value:g} is not possible", signal.query)
-        for name, signal in zip(_MEASURED, _measured(observation), strict=True)
-        if isinstance(signal, Known) and not 0.0 <= signal.value < inf
+    for signal in _measured(observation):
+        if isinstance(signal, Known) and not 0.0 <= signal.value < inf:
+            break
+    else:
+        if not observation.extra:
+            return observation
+    changed: dict[str, Any] = {
+        name: _at_least(0.0, getattr(observation, name)) for name in _MEASURED
     }
-    extra = observation.extra
-    if any(isinstance(one, Known) and not isfinite(one.value) for _, one in extra):
-        extra = tuple((name, _finite(one)) for name, one in extra)
-    elif not impossible:
-        return observation
-    return replace(observation, **impossible, extra=extra)
+    extra = tuple((name, _at_least(-inf, one)) for name, one in observation.extra)
+    return replace(observation, **changed, extra=extra)
 
 
-def _finite(signal: Signal) -> Signal:
-    if isinstance(signal, Unknown) or isfinite(signal.value):
+def _at_least(least: float, signal: Signal) -> Signal:
+    if isinstance(signal, Unknown) or (least <= signal.value and isfinite(signal.value)):
         return signal
     return Unknown(f"{signal.value:g} is not possible", signal.query)
 

@@ -8,7 +8,7 @@ from math import ceil, inf
 
 from scaler.policy.ceiling import busy_workers
 from scaler.policy.forecast import HOUR_S, forecast
-from scaler.policy.memory import Memory, order_at
+from scaler.policy.memory import Memory, changed, order_at
 from scaler.policy.observation import Known, Observation, Unknown, believed
 from scaler.policy.schedule import Bounds, bounds
 from scaler.policy.staffing import (
@@ -68,7 +68,7 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
         memory = _capped(memory, target, high, now, horizon)
     hours = memory.hours.add(now, demand)
     same_hour = hours.last == memory.hours.last
-    return replace(
+    return changed(
         memory,
         busy=known_busy,
         short_since=_short_since(observation, memory, now),
@@ -79,20 +79,32 @@ def remember(observation: Observation, memory: Memory, target: Target, now: floa
 
 
 def moved(
-    memory: Memory, number: int, target: Target, now: float, *, known_at: float | None = None
+    memory: Memory,
+    number: int,
+    target: Target,
+    now: float,
+    *,
+    known_at: float | None = None,
+    replaced: int = 0,
 ) -> Memory:
-    """`memory` with the decided number in it; `known_at` where everything was known."""
+    """`memory` with the decided number in it, and how many run beside it in place of unhealthy
+    ones; `known_at` where everything was known."""
     known_at = memory.known_at if known_at is None else known_at
     before = number if memory.target is None else memory.target
-    changed = memory.changed_at if before == number else now
-    memory = replace(memory, at=now, target=number, changed_at=changed, known_at=known_at)
-    if target.max_added_per_minute is None and target.max_removed_per_minute is None:
-        return memory
-    return replace(
-        memory,
+    highs, lows = memory.highs, memory.lows
+    if target.max_added_per_minute is not None or target.max_removed_per_minute is not None:
         # The number before held until now.
-        highs=push(memory.highs, now, max(number, before), MINUTE_S),
-        lows=push(memory.lows, now, -min(number, before), MINUTE_S),
+        highs = push(highs, now, max(number, before), MINUTE_S)
+        lows = push(lows, now, -min(number, before), MINUTE_S)
+    return changed(
+        memory,
+        at=now,
+        target=number,
+        replaced=replaced,
+        changed_at=memory.changed_at if before == number else now,
+        known_at=known_at,
+        highs=highs,
+        lows=lows,
     )
 
 
@@ -124,7 +136,7 @@ def rebuild(
     seen_at = memory.at
     for at, number in decided:
         if at > since:
-            memory = moved(memory, number, target, at)
+            memory = moved(memory, number, target, at, replaced=memory.replaced)
     return memory if seen_at is None else replace(memory, at=seen_at)
 
 

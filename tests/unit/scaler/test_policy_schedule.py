@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from scaler.policy.cron import cron_problem, never_opens
 from scaler.policy.schedule import bounds, is_open
 from scaler.policy.target import Schedule, Target
 
@@ -62,6 +67,92 @@ def test_the_same_wall_clock_in_two_zones() -> None:
     minute = int(at("2026-01-10 08:30") // 60)
     assert is_open(here, minute)
     assert not is_open(there, minute)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("0 8 * * *", "0 8 * * *"),
+        ("0 8 * * 1", "0 8 * * MON"),
+        ("0 8 * * 0", "0 8 * * 7"),
+        ("0 8 * * *", "0 8 1-31 1-12 *"),
+        ("0 8 * * MON", "0 8 * * *"),  # whenever it begins, it ends
+        ("0 8 * * *", "*/30 * * * *"),
+        ("0 0 29 2 *", "0 0 L 2 *"),
+    ],
+)
+def test_a_window_that_never_opens_is_refused(start: str, end: str) -> None:
+    allowed = r"another time than start, .*: the window would never open"
+    with pytest.raises(ValidationError, match=allowed) as caught:
+        window(start, end)
+    assert caught.value.errors()[0]["loc"] == ("end",)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        ("0 8 * * *", "0 8 1-30 * *"),  # on the 31st it opens, for a day
+        ("* * * * *", "* * * * MON-SAT"),
+        ("* * * * *", "0 0 1 1 *"),
+        ("0 8 28 2 *", "0 8 L 2 *"),  # in leap years
+        ("0 8 * * MON", "0 8 * * TUE"),
+        ("0 8 29 2 *", "0 9 29 2 *"),
+    ],
+)
+def test_a_window_that_opens_at_times_is_none_of_these(start: str, end: str) -> None:
+    assert not never_opens(start, end)
+    window(start, end)
+
+
+CRON_PARTS = st.tuples(
+    st.sampled_from(["0", "30", "*/30", "*"]),
+    st.sampled_from(["8", "8-9", "*", "*/8"]),
+    st.sampled_from(["*", "1", "1-15", "31", "L"]),
+    st.sampled_from(["*", "1", "2,3", "1-12"]),
+    st.sampled_from(["*", "1", "MON", "MON-FRI", "0,7"]),
+).map(" ".join)
+
+
+@settings(max_examples=100, deadline=None)
+@given(CRON_PARTS, CRON_PARTS)
+def test_what_never_opens_is_never_open(start: str, end: str) -> None:
+    if cron_problem(start) or cron_problem(end):
+        return
+    opens = not never_opens(start, end)
+    pair = Schedule.model_construct(name="w", start=start, end=end, timezone="UTC")
+    begins = CronSim(start, datetime(2024, 1, 1, tzinfo=UTC))
+    seen = any(is_open(pair, int(next(begins).timestamp() // 60)) for _ in range(20))
+    assert opens or not seen
+
+
+@pytest.mark.parametrize(
+    "never", ["0 8 30 2 *", "0 0 31 4,6 *", "0 0 31 2 */3", "0 0 */31 * MON#5"]
+)
+@pytest.mark.parametrize("field", ["start", "end"])
+def test_a_moment_that_never_comes_is_refused(never: str, field: str) -> None:
+    both = {"start": "0 8 * * *", "end": "0 18 * * *", field: never}
+    with pytest.raises(ValidationError, match=r"this one never comes") as caught:
+        window(both["start"], both["end"])
+    assert caught.value.errors()[0]["loc"] == (field,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("0 8 32 2 *", "Bad day-of-month"),
+        ("0 8 30 2 8", "Bad day-of-week"),
+        ("61 * * * *", "Bad minute"),
+        ("0 8 * *", "five fields, e.g."),
+    ],
+)
+def test_what_is_no_cron_expression_is_told_apart_from_that(wrong: str, words: str) -> None:
+    assert words in cron_problem(wrong)
+
+
+@pytest.mark.parametrize("now", [-1e18, -1.0, 1e18])
+def test_a_clock_beyond_the_calendar_has_bounds_too(now: float) -> None:
+    target = Target(schedules=(window("0 8 * * *", "0 9 * * *"),))
+    assert bounds(target, now).low in (1, 3)
 
 
 def test_of_overlapping_windows_the_highest_holds() -> None:
