@@ -36,6 +36,12 @@ class LoopClock:
         """Epoch seconds, as the moment before has it and time has passed since."""
         return self._monotonic() + self._offset
 
+    def unseen_step_s(self, wall: float) -> float:
+        """How much later than `wall`, which the wall clock shows now, it is by the loop's clock: a
+        step that the next moment tells of."""
+        later_s = self.now() - wall
+        return later_s if abs(later_s) > _AGREES_S else 0.0
+
     def moment(self) -> Moment:
         """Now, and whether the clock was set since the moment before."""
         passed, wall = self._monotonic(), self._wall()

@@ -174,6 +174,7 @@ class Controller:
         written down: it is not in force then.
         """
         state, shown = self._states[name], self._orders.shown()
+        order = order.moved(self._clock.unseen_step_s(order.at))
         with state.lock:
             latest = self._orders.latest(name, order, shown)
             # Written down first: what is in force outlives a restart.
@@ -314,8 +315,12 @@ class Controller:
         kept = self.history.memory(target.name, target.identity, names)
         if kept is None:
             return None
+
+        def lost(field: str) -> None:
+            _log.warning("part of a memory unreadable", target=target.name, field=field)
+
         try:
-            memory = Memory.from_json(kept.content)
+            memory = Memory.from_json(kept.content, lost=lost)
         except (KeyError, TypeError, ValueError) as error:
             _log.warning("memory unreadable", target=target.name, error=repr(error))
             return None

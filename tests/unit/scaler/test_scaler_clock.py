@@ -70,6 +70,16 @@ def test_a_clock_that_is_kept_right_in_small_steps_is_not_set() -> None:
     assert clock.moment().stepped_s == 0.0
 
 
+def test_a_step_that_no_moment_has_told_of_yet_is_known_to_who_asks() -> None:
+    clocks = Clocks()
+    clock = clocks.clock
+    assert clock.unseen_step_s(clocks.wall) == 0.0
+    clocks.wall -= 3600
+    assert clock.unseen_step_s(clocks.wall) == pytest.approx(3600)
+    clock.moment()
+    assert clock.unseen_step_s(clocks.wall) == 0.0
+
+
 @given(st.lists(st.tuples(st.floats(0.1, 5), st.floats(-7200, 7200)), max_size=30))
 def test_what_passes_apart_from_steps_is_what_really_passed(
     story: list[tuple[float, float]],
