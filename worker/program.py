@@ -59,7 +59,7 @@ class WorkerProgram:
             declare=settings.declare_job_queue,
             keep_waiting=self._keep_waiting,
         )
-        ledger = Ledger.connect(settings.redis_url.get_secret_value())
+        ledger = Ledger.of(settings)
         renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
         record = _first_record(settings, self._began, addresses[0].virtual_host)
         self._admission = Admission(record, heartbeat_s=settings.heartbeat_interval)
