@@ -127,9 +127,9 @@ def _connections() -> str:
 
 
 _WITH_CREDENTIALS = ("PROMETHEUS", "MANAGEMENT")
-_PREFIXES = (*_WITH_CREDENTIALS, "GATEWAY", "SCALER")
+_PREFIXES = (*_WITH_CREDENTIALS, "GATEWAY", "SCALER", "ELEVENLABS")
 """Of the scaler's Prometheus, the exporter's management API, the Swarm gateway as the scaler
-reaches it, and the scaler as its command line does."""
+reaches it, the scaler as its command line does, and the worker's voices."""
 
 
 def _backend(module: ModuleType) -> str:

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from common import amqp, http, logs
 from common.errors import ConfigError
 from common.ledger import Ledger
+from common.outgoing import ClientPolicy, RouteSettings
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
 from worker.admission import Admission
@@ -46,6 +47,8 @@ class WorkerProgram:
         self._began = process_start()
         self._leaving = Leaving()
         catalogue = Catalogue.load(settings.themes)
+        # Whatever is wrong with these is to be said now, not in a job.
+        ClientPolicy("ELEVENLABS", model=RouteSettings)
         storage = open_storage(settings.output)
         self._scratch = {storage.works_in}
         name = f"worker {settings.worker_id}"

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr
 
 from common.errors import cut, printable
 from common.http_client import HttpClient, OutgoingError, UnreachableError
-from common.outgoing import ClientPolicy, RouteSettings, basic
+from common.outgoing import NO_SETTINGS, ClientPolicy, basic
 from common.settings import Settings
 from common.urls import SERVICE, ServiceUrl, require
 
@@ -38,14 +38,19 @@ class ClientError(Exception):
 class Client:
     """The API of one scaler. Methods raise ClientError."""
 
-    def __init__(self, settings: ClientSettings, url: str | None = None) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        url: str | None = None,
+        policy: ClientPolicy = NO_SETTINGS,
+    ) -> None:
         """`url` wins over the settings' own. Raises ConfigError when it is none."""
         if url is not None:
             require("--url", url, SERVICE)
         self._client = HttpClient(
             "the scaler",
             url or settings.scaler_url or f"http://127.0.0.1:{settings.http_port}",
-            ClientPolicy("SCALER", model=RouteSettings),
+            policy,
             timeout_s=_TIMEOUT_S,
             authorization=_authorization(settings),
         )
