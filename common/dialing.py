@@ -50,6 +50,8 @@ class TimedSocket:
     def __init__(self, connected: socket.socket, deadline: Deadline) -> None:
         self._socket = connected
         self.deadline = deadline
+        self.left_over = False
+        """Whether more had come than what was read as an answer."""
 
     def sendall(self, data: bytes) -> None:
         """Write all of it."""
@@ -63,7 +65,7 @@ class TimedSocket:
 
     def makefile(self, *_: Any) -> io.BufferedReader:
         """What `http.client` reads an answer from."""
-        return io.BufferedReader(_Incoming(self), _BUFFER)
+        return _Answer(self)
 
     def close(self) -> None:
         """Does nothing: `http.client` closes before the body has been read. See `end`."""
@@ -75,6 +77,8 @@ class TimedSocket:
     @property
     def quiet(self) -> bool:
         """Whether nothing has come since: neither bytes that nobody asked for, nor the end."""
+        if self.left_over:
+            return False
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return not poll.poll(0)
@@ -88,12 +92,28 @@ class TimedSocket:
 class _Incoming(io.RawIOBase):
     def __init__(self, source: TimedSocket) -> None:
         self._source = source
+        self.over = False
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return self._source.receive_into(buffer)
+        return 0 if self.over else self._source.receive_into(buffer)
+
+
+class _Answer(io.BufferedReader):
+    """Reads ahead; what it has read in vain shows when it is closed."""
+
+    def __init__(self, source: TimedSocket) -> None:
+        self._incoming = _Incoming(source)
+        self._source = source
+        super().__init__(self._incoming, _BUFFER)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._incoming.over = True
+            self._source.left_over = bool(self.peek(1))
+        super().close()
 
 
 def dial(
