@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,8 +12,9 @@ from pika.exceptions import AMQPError
 from pydantic import SecretStr
 
 from common import urls
-from common.errors import ConfigError, SecretInputError
+from common.errors import SecretInputError
 from common.settings import MAX_NAME_BYTES, Settings
+from common.tls_files import tls_context
 
 # The broker's own default, and what a URL without a path, or with "/" alone, stands for.
 _DEFAULT_VHOST = "/"
@@ -61,7 +61,8 @@ def parameters(
         each.blocked_connection_timeout = 60
         each.client_properties = {"connection_name": name}
         if each.ssl_options is not None:
-            each.ssl_options = pika.SSLOptions(_context(settings), each.host)
+            files = (settings.rabbit_ca_file, settings.rabbit_cert_file, settings.rabbit_key_file)
+            each.ssl_options = pika.SSLOptions(tls_context("RABBIT", *files), each.host)
     return found
 
 
@@ -97,19 +98,3 @@ def _address(text: str) -> pika.URLParameters:
     if url.user is not None:
         found.credentials = pika.PlainCredentials(url.user, url.password)
     return found
-
-
-def _context(settings: BrokerSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.rabbit_ca_file)
-    except (OSError, ssl.SSLError) as error:
-        allowed = f"a readable file of certificates ({error.strerror or 'unreadable'})"
-        raise ConfigError("RABBIT_CA_FILE", str(settings.rabbit_ca_file), allowed) from error
-    if settings.rabbit_cert_file:
-        try:
-            context.load_cert_chain(settings.rabbit_cert_file, settings.rabbit_key_file)
-        except (OSError, ssl.SSLError) as error:
-            allowed = f"a readable certificate with its key ({error.strerror or 'unreadable'})"
-            name = str(settings.rabbit_cert_file)
-            raise ConfigError("RABBIT_CERT_FILE", name, allowed) from error
-    return context

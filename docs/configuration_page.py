@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from common.http import HttpSettings
+from common.outgoing import OutgoingSettings, RouteSettings
 from exporter.settings import ExporterSettings
 from scaler.commands.api_client import ClientSettings
 from scaler.config.load import ProgramSection, ScalingSection, WorkerSection, scaling_variables
@@ -40,6 +41,12 @@ setting over `scaling:`. The file is the one that `SCALING_CONFIG` or `--config`
 leaves out the defaults.
 
 **Secrets.** Every variable `NAME` may be given as `NAME_FILE`, a file that holds the value.
+
+**Connections.** Every HTTP connection that a program makes goes by the settings behind the prefix
+of the service that it leads to, see [Connections by HTTP](#connections-by-http), and by nothing
+else: `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` and a `.netrc` have no part in it. Redirects are not
+followed; the error names the address that one leads to. Files that it names are read again when
+they have changed, also those of tokens.
 
 **What is not allowed** is refused at start: exit code 2 and one line with the field, its value
 and what is allowed.
@@ -69,6 +76,7 @@ def page() -> str:
         ("One of `pools:`", _table(Pool, set())),
         ("`worker:`, as far as the scaler reads it", _table(WorkerSection, everywhere)),
         ("The scaler's environment alone", _variables(RunSettings, WebSettings)),
+        ("Connections by HTTP", _connections()),
         ("HTTP, of every program", _variables(HttpSettings)),
         *((f"Orchestrator `{name}`", _backend(module)) for name, module in backends().items()),
         ("The gateway to the Docker socket", _variables(GatewaySettings)),
@@ -106,6 +114,22 @@ def _variables(*models: type[BaseModel], without: Iterable[str] = ()) -> str:
         for name, default, meaning in _fields(model, without):
             rows += f"| `{name.upper()}` | {default} | {meaning} |\n"
     return rows
+
+
+def _connections() -> str:
+    """What each prefix has in common."""
+    rows = "| variables | meaning |\n| --- | --- |\n"
+    for name, _, meaning in _fields(OutgoingSettings, ()):
+        prefixes = _PREFIXES if name in RouteSettings.model_fields else _WITH_CREDENTIALS
+        variables = ", ".join(f"`{prefix}_{name.upper()}`" for prefix in prefixes)
+        rows += f"| {variables} | {meaning} |\n"
+    return rows
+
+
+_WITH_CREDENTIALS = ("PROMETHEUS", "MANAGEMENT")
+_PREFIXES = (*_WITH_CREDENTIALS, "GATEWAY", "SCALER", "ELEVENLABS")
+"""Of the scaler's Prometheus, the exporter's management API, the Swarm gateway as the scaler
+reaches it, the scaler as its command line does, and the worker's voices."""
 
 
 def _backend(module: ModuleType) -> str:

@@ -121,7 +121,7 @@ class _Recorder(Prometheus):
     """Knows nothing and keeps what it is asked."""
 
     def __init__(self) -> None:
-        super().__init__("")
+        super().__init__("http://prometheus")
         self.asked: list[str] = []
 
     def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:  # noqa: ARG002

@@ -16,6 +16,7 @@ from common import logs
 from common.errors import ConfigError
 from common.http import Server
 from common.ledger import Ledger
+from common.outgoing import NO_SETTINGS, ClientPolicy
 from common.settings import load, or_exit, read_yaml, section_of
 from exporter.collector import Exporter
 from exporter.management import Management
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # An unreachable broker is logged once, by the source, not at every try.
     logging.getLogger("pika").setLevel(logging.CRITICAL)
     or_exit(lambda: read_alert_settings(given.alert_thresholds_config_path))
-    exporter = or_exit(lambda: connected(given))
+    exporter = or_exit(lambda: connected(given, ClientPolicy("MANAGEMENT")))
     pages = routes(exporter, given.scrape_timeout)
     server = or_exit(lambda: Server(given, pages, name="exporter"))
     stop = threading.Event()
@@ -87,34 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def connected(given: ExporterSettings) -> Exporter:
-    """An exporter of what the settings name. Raises ConfigError."""
-    return Exporter(given, _ledger(given), _management(given))
-
-
-def _ledger(given: ExporterSettings) -> Ledger:
-    paths = {
-        "ssl_ca_certs": given.redis_ca_file,
-        "ssl_certfile": given.redis_cert_file,
-        "ssl_keyfile": given.redis_key_file,
-    }
-    options: dict[str, Any] = {name: str(path) for name, path in paths.items() if path}
-    return Ledger.connect(given.redis_url.get_secret_value(), **options)
-
-
-def _management(given: ExporterSettings) -> Management | None:
-    if given.management_url is None:
-        return None
-    return Management(
-        given.management_url.get_secret_value(),
-        ca_file=_text(given.management_ca_file),
-        cert_file=_text(given.management_cert_file),
-        key_file=_text(given.management_key_file),
-    )
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def connected(given: ExporterSettings, management: ClientPolicy = NO_SETTINGS) -> Exporter:
+    """An exporter of what the settings name; `management` is how its API is connected to. Raises
+    ConfigError."""
+    url = given.management_url
+    api = None if url is None else Management(url.get_secret_value(), management)
+    return Exporter(given, Ledger.of(given), api)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,15 @@ there are three ways of asking; see docs/adr/0031.
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-import urllib3
-
+from common.http_client import HttpClient, OutgoingError
+from common.outgoing import NO_SETTINGS, ClientPolicy, basic
 from exporter.selection import QueueName, as_regex
 from exporter.sources import SourceError
 
@@ -26,12 +24,10 @@ PAGE_SIZE = 500
 """The most that the API gives."""
 _AT_ONCE = 2
 _MAX_BYTES = 256 * 1024 * 1024
-_CHUNK = 256 * 1024
 _TOTALS = "name,vhost,messages_unacknowledged"
 _STATS = ("publish", "deliver", "deliver_no_ack", "ack", "redeliver")
 _MOST_PAGES = 1000
 _NOT_THERE = "MANAGEMENT_URL is not the address of a management API, or its path is wrong"
-_REDIRECT = "MANAGEMENT_URL leads elsewhere; give the address that it leads to"
 Row = tuple[QueueName, Mapping[str, Any]]
 _COLUMNS = f"{_TOTALS},head_message_timestamp,memory," + ",".join(
     f"message_stats.{name}" for name in _STATS
@@ -53,32 +49,22 @@ class Details:
 class Management:
     """A client of one broker's management API. Raises SourceError. Safe in threads."""
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        ca_file: str | None = None,
-        cert_file: str | None = None,
-        key_file: str | None = None,
-    ) -> None:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        self._base = f"{parts.scheme}://{host}{parts.path.rstrip('/')}/api"
-        login = f"{unquote(parts.username or 'guest')}:{unquote(parts.password or 'guest')}"
-        self._headers = urllib3.make_headers(basic_auth=login, keep_alive=True)
-        self._http = urllib3.PoolManager(
-            maxsize=_AT_ONCE,
-            retries=False,
-            ca_certs=ca_file,
-            cert_file=cert_file,
-            key_file=key_file,
+    def __init__(self, url: str, policy: ClientPolicy = NO_SETTINGS) -> None:
+        """Raises ConfigError where the policy does not go together with the URL."""
+        self._http = HttpClient(
+            "the management API",
+            url,
+            policy,
+            max_bytes=_MAX_BYTES,
+            authorization=basic("guest", "guest"),
+            most_idle=_AT_ONCE,
         )
         self._pages = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="management")
 
     def close(self) -> None:
         """Give the connections back."""
         self._pages.shutdown(wait=False, cancel_futures=True)
-        self._http.clear()
+        self._http.close()
 
     def names(self, timeout_s: float) -> list[QueueName]:
         """Every queue that the user may see, but exclusive ones, which are no job queues."""
@@ -141,39 +127,21 @@ class Management:
 
     def _get(self, path: str, query: Mapping[str, object], timeout_s: float) -> Any:
         """The JSON at `path`; None when there is no such queue or page."""
-        url = f"{self._base}{path}?{urlencode(query)}"
-        if timeout_s <= 0:
-            raise SourceError("management API: no time left")
         try:
-            response = self._http.request(
-                "GET", url, headers=self._headers, timeout=timeout_s, preload_content=False
+            answer = self._http.request(
+                "GET", f"/api{path}?{urlencode(query)}", timeout_s=timeout_s
             )
-            body = _read(response, time.monotonic() + timeout_s)
-        except urllib3.exceptions.HTTPError as error:
-            raise SourceError(f"management API: {type(error).__name__}") from error
-        if response.status in (400, 404):
+        except OutgoingError as error:
+            raise SourceError(str(error)) from None
+        if answer.status in (400, 404):
             return None
-        if 300 <= response.status < 400:
-            raise SourceError(f"management API: HTTP {response.status}: {_REDIRECT}")
-        if response.status != 200:
-            raise SourceError(f"management API: HTTP {response.status}")
+        if answer.status != 200:
+            raise SourceError(f"management API: HTTP {answer.status}")
         try:
-            return json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"management API: the answer is no JSON; {_NOT_THERE}") from error
-
-
-def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> bytes:
-    """The whole body: within its limit, and by the deadline however slowly it comes."""
-    body = bytearray()
-    while chunk := response.read1(_CHUNK):
-        body += chunk
-        if len(body) > _MAX_BYTES or time.monotonic() > deadline:
-            response.close()
-            limit = f"{_MAX_BYTES} bytes" if len(body) > _MAX_BYTES else "the deadline"
-            raise SourceError(f"management API: the answer goes beyond {limit}")
-    response.release_conn()
-    return bytes(body)
+            return answer.json()
+        except ValueError:
+            said = f"HTTP {answer.status} with what is no answer of it, no JSON; {_NOT_THERE}"
+            raise SourceError(f"management API: {said}") from None
 
 
 def _rows(answer: Any) -> list[Row]:

@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_va
 
 from common.amqp import BrokerSettings
 from common.http import HttpSettings
+from common.ledger import LedgerSettings
 from common.settings import PlainName
-from common.urls import SERVICE, LedgerUrl, of_shape
+from common.urls import SERVICE, of_shape
 
 
 def _listed(value: Any) -> Any:
@@ -23,15 +24,10 @@ def _listed(value: Any) -> Any:
 Patterns = Annotated[tuple[PlainName, ...], BeforeValidator(_listed)]
 
 
-class ExporterSettings(BrokerSettings, HttpSettings):
+class ExporterSettings(BrokerSettings, LedgerSettings, HttpSettings):
     """Each field is set by the environment variable of its name in capitals."""
 
     http_port: Annotated[int, Field(ge=0, le=65_535)] = 9419
-    redis_url: LedgerUrl
-    """redis:// or rediss:// (TLS)."""
-    redis_ca_file: Path | None = None
-    redis_cert_file: Path | None = None
-    redis_key_file: Path | None = None
     queues: Patterns = ("video-queue",)
     """Names, or patterns with `*` and `?`, comma-separated. Patterns need `management_url`."""
     queues_exclude: Patterns = ()
@@ -40,9 +36,6 @@ class ExporterSettings(BrokerSettings, HttpSettings):
     """Virtual hosts, or patterns of them; default: the one in `rabbit_url`."""
     management_url: Annotated[SecretStr, of_shape(SERVICE)] | None = None
     """http(s)://user:password@host:port of the management API; default: not asked."""
-    management_ca_file: Path | None = None
-    management_cert_file: Path | None = None
-    management_key_file: Path | None = None
     discovery_interval: Annotated[float, Field(ge=1, le=3600)] = 15.0
     """Seconds between two listings of the queues that patterns are matched with."""
     heartbeat_interval: Annotated[float, Field(gt=0, le=3600)] = 10.0

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from common.http import HttpSettings
-from common.ledger import Ledger
+from common.ledger import Ledger, LedgerSettings
 from common.logs import configure, get
-from common.settings import Settings, load, or_exit
-from common.urls import LedgerUrl, without_credentials
+from common.outgoing import ClientPolicy
+from common.settings import load, or_exit
+from common.urls import without_credentials
 from scaler.config.load import CONFIG_VARIABLE, ScalerConfig, load_config
 from scaler.config.reload import Reloader
 from scaler.external.decisions import ControllerDecisions
@@ -52,11 +53,9 @@ _STALLED_INTERVALS = 15
 _PAST_TIMEOUT_S = 5.0
 
 
-class RunSettings(Settings):
+class RunSettings(LedgerSettings):
     """What only a running scaler needs."""
 
-    redis_url: LedgerUrl
-    """Of the ledger, to which drain requests go."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
@@ -130,11 +129,15 @@ def _controller(
     stack: ExitStack,
 ) -> Controller:
     backends, discovery = found
-    prometheus = Prometheus(config.program.prometheus_url)
+    prometheus = Prometheus(config.program.prometheus_url, policy=ClientPolicy("PROMETHEUS"))
     stack.callback(prometheus.close)
-    past = Prometheus(config.program.prometheus_url, timeout_s=_PAST_TIMEOUT_S)
+    past = Prometheus(
+        config.program.prometheus_url,
+        timeout_s=_PAST_TIMEOUT_S,
+        policy=ClientPolicy("PROMETHEUS"),
+    )
     stack.callback(past.close)
-    ledger = Ledger.connect(settings.redis_url.get_secret_value())
+    ledger = Ledger.of(settings, rest_s=5.0)
     stack.callback(ledger.close)
     leader = Leader(ledger)
     stack.callback(leader.resign)
@@ -193,7 +196,7 @@ def _reloader(
 
 def _watch(config: ScalerConfig, stack: ExitStack) -> PageData:
     # A client of its own: pages are asked for on other threads than the loop's.
-    prometheus = Prometheus(config.program.prometheus_url)
+    prometheus = Prometheus(config.program.prometheus_url, policy=ClientPolicy("PROMETHEUS"))
     stack.callback(prometheus.close)
     return PageData(prometheus, config.program.dashboard_refresh_interval, time.time)
 
@@ -214,6 +217,7 @@ def _serve_grpc(
         ControllerDecisions(controller),
         config.program.prometheus_url,
         registry=controller.metrics.registry,
+        policy=ClientPolicy("PROMETHEUS"),
     )
     stack.enter_context(external)
     return external

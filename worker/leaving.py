@@ -5,16 +5,16 @@ from __future__ import annotations
 import signal
 import threading
 import time
-import urllib.error
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
+from urllib.parse import urlsplit
 
+from common.http_client import HttpClient, OutgoingError
 from common.logs import get
 
 _POLL_S = 2.0
 _ANSWER_S = 2.0
+_MAX_BYTES = 65_536
 _log = get("leaving")
 
 
@@ -71,11 +71,15 @@ def noticed(notice: str) -> bool:
     """Whether the file exists, or the URL answers 200."""
     if not notice.startswith(("http://", "https://")):
         return Path(notice).exists()
+    parts = urlsplit(notice)
+    client = HttpClient(
+        "the notice", f"{parts.scheme}://{parts.netloc}", timeout_s=_ANSWER_S, max_bytes=_MAX_BYTES
+    )
     try:
-        with urllib.request.urlopen(notice, timeout=_ANSWER_S) as answer:  # noqa: S310 - see above
-            return bool(answer.status == 200)
-    except urllib.error.HTTPError:
+        where = parts.path + (f"?{parts.query}" if parts.query else "")
+        return client.request("GET", where).status == 200
+    except OutgoingError as error:
+        _log.debug("interruption notice cannot be asked", reason=str(error))
         return False
-    except (OSError, ValueError, HTTPException):
-        _log.debug("interruption notice cannot be asked", url=notice)
-        return False
+    finally:
+        client.close()

@@ -13,6 +13,7 @@ from http import HTTPStatus
 from common import amqp, http, logs
 from common.errors import ConfigError
 from common.ledger import Ledger
+from common.outgoing import ClientPolicy, RouteSettings
 from common.records import WorkerRecord, WorkerState
 from common.settings import or_exit
 from worker.admission import Admission
@@ -46,6 +47,8 @@ class WorkerProgram:
         self._began = process_start()
         self._leaving = Leaving()
         catalogue = Catalogue.load(settings.themes)
+        # Whatever is wrong with these is to be said now, not in a job.
+        ClientPolicy("ELEVENLABS", model=RouteSettings)
         storage = open_storage(settings.output)
         self._scratch = {storage.works_in}
         name = f"worker {settings.worker_id}"
@@ -59,7 +62,7 @@ class WorkerProgram:
             declare=settings.declare_job_queue,
             keep_waiting=self._keep_waiting,
         )
-        ledger = Ledger.connect(settings.redis_url.get_secret_value())
+        ledger = Ledger.of(settings)
         renderer = Renderer(render_argv, timeout_s=settings.job_timeout)
         record = _first_record(settings, self._began, addresses[0].virtual_host)
         self._admission = Admission(record, heartbeat_s=settings.heartbeat_interval)

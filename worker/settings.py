@@ -14,8 +14,9 @@ from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from common.amqp import BrokerSettings
 from common.errors import SecretInputError
 from common.http import HttpSettings
+from common.ledger import LedgerSettings
 from common.settings import PlainName, QueueName, Settings, load, read_yaml, section_of
-from common.urls import ANY_PATH, LedgerUrl, OpenServiceUrl, Shape, checked, read
+from common.urls import ANY_PATH, OpenServiceUrl, Shape, checked, read
 from worker.jobs import JOB_QUEUE, RESULT_QUEUE
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -51,10 +52,9 @@ class VoiceSettings(Settings):
         return self.elevenlabs_url, key.get_secret_value() if key else None
 
 
-class WorkerSettings(BrokerSettings, HttpSettings, VoiceSettings):
+class WorkerSettings(BrokerSettings, LedgerSettings, HttpSettings, VoiceSettings):
     """Times are in seconds."""
 
-    redis_url: LedgerUrl
     job_queue: QueueName = JOB_QUEUE
     result_queue: Annotated[QueueName, Field(validate_default=True)] = RESULT_QUEUE
     declare_job_queue: bool = False

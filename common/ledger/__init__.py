@@ -28,11 +28,12 @@ from common.ledger.fleet_reading import FleetReading
 from common.ledger.job_claims import JobClaims
 from common.ledger.queue_holders import QueueHolders
 from common.ledger.queue_totals import QueueTotals
+from common.ledger.settings import LedgerSettings
 from common.ledger.store import LedgerError
 from common.ledger.worker_identity import WorkerIdentity
 from common.ledger.worker_records import WorkerReplacedError
 
-__all__ = ["Ledger", "LedgerError", "WorkerReplacedError"]
+__all__ = ["Ledger", "LedgerError", "LedgerSettings", "WorkerReplacedError"]
 
 
 class Ledger(JobClaims, WorkerIdentity, FleetReading, QueueTotals, QueueHolders, Coordination):

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from common.ledger.store import PREFIX, TOKEN, Store, damaged, wrapped
+from common.ledger.store import PREFIX, TOKEN, Store, damaged
 
 _ORDERS = f"{PREFIX}orders"
 # What is there and is no lease, is nobody's. A lease that would outlive its time is cut to that:
@@ -50,8 +50,9 @@ class Coordination(Store):
 
     def take_lease(self, name: str, holder: str, *, ttl_s: float) -> int | None:
         """Take or renew the lease; its token, higher for each new holder, or None when somebody
-        else has it."""
-        token = self._run(_TAKE_LEASE, [lease_key(name), TOKEN], [holder, round(ttl_s * 1000)])
+        else has it. Looks at a ledger that is left alone, too, see `connect`."""
+        args = [holder, round(ttl_s * 1000)]
+        token = self._run(_TAKE_LEASE, [lease_key(name), TOKEN], args, looks=True)
         # None where what is kept there is no number: nobody's until it expires.
         return int(token or 0) or None
 
@@ -66,14 +67,14 @@ class Coordination(Store):
 
     def orders(self) -> dict[str, str]:
         """The newest order by target, as JSON."""
-        with wrapped():
+        with self._asking():
             kept: dict[str, str] = self._redis.hgetall(_ORDERS)
         return {target: text for target, text in kept.items() if not damaged(target)}
 
     def prune_orders(self, targets: Collection[str], older_than_s: float) -> int:
         """Forget the orders for targets that are none of `targets`, given longer ago than that;
         how many. One that can't be read is of no target."""
-        with wrapped():
+        with self._asking():
             kept: dict[str, str] = self._redis.hgetall(_ORDERS)
         since = self.now().timestamp() - older_than_s
         gone = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.ledger.store import PREFIX, TOKEN, wrapped
+from common.ledger.store import PREFIX, TOKEN
 from common.ledger.worker_records import WorkerRecords
 from common.records import Claim, WorkerRecord
 
@@ -30,7 +30,7 @@ class JobClaims(WorkerRecords):
 
     def holder(self, job_id: str) -> Claim | None:
         """Who has the job at present, if anybody, and if that can be read."""
-        with wrapped():
+        with self._asking():
             fields = self._redis.hgetall(_claim_key(job_id))
         try:
             return Claim(job_id, fields["worker"], int(fields["token"]))
@@ -55,25 +55,25 @@ class JobClaims(WorkerRecords):
 
     def mark_settled(self, step: str, outcome: str, *, ttl_s: int) -> None:
         """Note that the outcome of this step has been published, and that its queue has it."""
-        with wrapped():
+        with self._asking():
             self._redis.set(_settled_key(step), outcome, ex=ttl_s)
 
     def settled(self, step: str) -> str | None:
         """The outcome of this step that is known to have been published, if any is."""
-        with wrapped():
+        with self._asking():
             outcome: str | None = self._redis.get(_settled_key(step))
         return outcome
 
     def forget_settled(self, step: str) -> None:
         """The step's message is gone from the broker; another one may have the same name."""
-        with wrapped():
+        with self._asking():
             self._redis.delete(_settled_key(step))
 
     def begin_handling(self, fingerprint: str, record: WorkerRecord, job_id: str | None) -> int:
         """The worker of this record begins with a message; how many began with it before, never
         came to an end, and are not at it still: alive, with that job in hand."""
         key = _handling_key(fingerprint)
-        with wrapped():
+        with self._asking():
             pipe = self._redis.pipeline()
             pipe.hgetall(key)
             pipe.hset(key, record.instance, record.id)
@@ -84,7 +84,7 @@ class JobClaims(WorkerRecords):
 
     def end_handling(self, fingerprint: str, instance: str) -> None:
         """One that began has come to an end, whatever that was."""
-        with wrapped():
+        with self._asking():
             self._redis.hdel(_handling_key(fingerprint), instance)
 
     def _has_in_hand(self, worker_id: str, instance: str, job_id: str | None) -> bool:

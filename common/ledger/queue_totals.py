@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from common.ledger.store import PREFIX, Store, damaged, readable, wrapped
+from common.ledger.store import PREFIX, Store, damaged, readable
 from common.records import (
     DURATION_BUCKETS,
     STARTUP_BUCKETS,
@@ -94,7 +94,7 @@ class QueueTotals(Store):
 
     def totals(self) -> Entries[QueueCounters]:
         """The same, and the queues whose totals are damaged."""
-        with wrapped():
+        with self._asking():
             queues = sorted(self._redis.smembers(QUEUES))
             pipe = self._redis.pipeline(transaction=False)
             for queue in queues:
@@ -111,7 +111,7 @@ class QueueTotals(Store):
 
     def prune_queues(self) -> int:
         """Forget the names of queues whose totals have expired; how many."""
-        with wrapped():
+        with self._asking():
             queues = list(self._redis.smembers(QUEUES))
         gone = 0
         for at in range(0, len(queues), _FORGET_AT_ONCE):

@@ -6,7 +6,7 @@ asked to leave.
 
 from __future__ import annotations
 
-from common.ledger.store import LedgerError, wrapped
+from common.ledger.store import LedgerError
 from common.ledger.worker_records import WorkerRecords, drain_key, parsed
 from common.records import WORKERS, WorkerRecord
 
@@ -32,7 +32,7 @@ class WorkerIdentity(WorkerRecords):
         never replaced unseen. What was asked of an earlier holder is withdrawn.
         """
         for _ in range(_TRIES):
-            with wrapped():
+            with self._asking():
                 entry = self._redis.hget(WORKERS, record.id) or ""
             standing = parsed(entry)
             if standing is not None and standing.instance not in (record.instance, over):

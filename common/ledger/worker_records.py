@@ -8,7 +8,7 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from common.ledger.coordination import lease_key
-from common.ledger.store import PREFIX, LedgerError, Store, wrapped
+from common.ledger.store import PREFIX, LedgerError, Store
 from common.records import WORKERS, DrainRequest, WorkerRecord
 
 # Drain only who is idle at this very moment: reading the state and asking are one step.
@@ -82,7 +82,7 @@ class WorkerRecords(Store):
 
     def worker(self, worker_id: str) -> WorkerRecord | None:
         """One worker's record, or None when there is none that can be read."""
-        with wrapped():
+        with self._asking():
             entry = self._redis.hget(WORKERS, worker_id)
         return None if entry is None else parsed(entry)
 
@@ -94,7 +94,7 @@ class WorkerRecords(Store):
         """
         now = self.now()
         dead: list[str] = []
-        with wrapped():
+        with self._asking():
             for name, entry in self._redis.hscan_iter(WORKERS, count=_PIECE):
                 record = parsed(entry)
                 if record and abs((now - record.last_seen).total_seconds()) > older_than_s:
@@ -119,7 +119,7 @@ class WorkerRecords(Store):
 
     def drain_request(self, worker_id: str) -> DrainRequest | None:
         """What was asked of this worker, if anything that can be read."""
-        with wrapped():
+        with self._asking():
             content = self._redis.get(drain_key(worker_id))
         if content is None:
             return None

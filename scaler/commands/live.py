@@ -168,11 +168,12 @@ def _act(
 def _client(url: str | None) -> Iterator[Client]:
     """A client; one line on stderr and exit code 2 for what cannot be used, 1 for a refusal."""
     # Only these commands need them: the scaler itself starts without.
+    from common.outgoing import ClientPolicy, RouteSettings  # noqa: PLC0415
     from common.settings import load  # noqa: PLC0415
     from scaler.commands.api_client import Client, ClientError, ClientSettings  # noqa: PLC0415
 
     try:
-        yield Client(load(ClientSettings), url)
+        yield Client(load(ClientSettings), url, ClientPolicy("SCALER", model=RouteSettings))
     except ConfigError as error:
         sys.stderr.write(f"invalid: {error}\n")
         raise typer.Exit(2) from None

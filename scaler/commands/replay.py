@@ -270,10 +270,13 @@ def _trace(source: _Source) -> Trace:
 
 
 def _past(source: _Source) -> Trace:
+    from common.outgoing import ClientPolicy  # noqa: PLC0415
     from scaler.prometheus.client import Prometheus  # noqa: PLC0415
     from scaler.simulate.past import trace_from  # noqa: PLC0415
 
-    prometheus = Prometheus(source.prometheus or "", timeout_s=60.0)
+    prometheus = Prometheus(
+        source.prometheus or "", timeout_s=60.0, policy=ClientPolicy("PROMETHEUS")
+    )
     try:
         length = seconds(source.since, "since")
         return trace_from(prometheus, source.queue, length, time.time(), seed=source.seed)

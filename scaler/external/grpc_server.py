@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from common.errors import ConfigError
 from common.logs import get
+from common.outgoing import NO_SETTINGS, ClientPolicy
 from scaler.external.access_log import AccessLog
 from scaler.external.decisions import Decisions
 from scaler.external.grpc_service import NAME, Service, handlers
@@ -45,10 +46,12 @@ class ExternalScalerServer:
         registry: CollectorRegistry,
         *,
         clock: Callable[[], float] = time.time,
+        policy: ClientPolicy = NO_SETTINGS,
     ) -> None:
         self._settings = settings
         self._decisions = decisions
         self._prometheus_url = prometheus_url
+        self._policy = policy
         self._clock = clock
         self._metrics = ServerMetrics(registry)
         self._objects = Objects(settings.grpc_max_objects, clock)
@@ -107,6 +110,7 @@ class ExternalScalerServer:
             timeout_s=settings.grpc_query_timeout_s,
             max_bytes=settings.grpc_max_response_bytes,
             max_connections=settings.grpc_max_upstream,
+            policy=self._policy,
         ) as queries:
             upstream = self._upstream(queries)
             streams = Streams(

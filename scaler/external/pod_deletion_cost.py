@@ -8,17 +8,19 @@ read, so the service account needs the verb `patch` and no other.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
 
-import requests
 from pydantic import Field
 
-from common.errors import ConfigError
+from common.errors import ConfigError, cut, printable
+from common.http_client import HttpClient, OutgoingError
 from common.logs import get
+from common.outgoing import ClientPolicy
 from common.secret_files import read_secret
 from common.settings import Settings
 from scaler.policy.observation import Worker, WorkerCondition
@@ -58,46 +60,48 @@ class Pods:
         """Raises ConfigError outside of a cluster."""
         if not settings.kubernetes_service_host:
             raise ConfigError("POD_DELETION_COST", True, "false outside of Kubernetes")
-        self._account = settings.service_account_path
+        account = settings.service_account_path
         host = settings.kubernetes_service_host
         host = f"[{host}]" if ":" in host else host
-        namespace = self._read("namespace")
-        self._url = (
-            f"https://{host}:{settings.kubernetes_service_port}/api/v1/namespaces/{namespace}/pods"
+        self._path = f"/api/v1/namespaces/{read_secret("SERVICE_ACCOUNT_PATH", account / "namespace")}/pods"
+        # The token is replaced every hour, the authority now and then.
+        files = {"CA_FILE": account / "ca.crt", "BEARER_TOKEN_FILE": account / "token"}
+        policy = ClientPolicy("KUBERNETES", {f"KUBERNETES_{k}": str(v) for k, v in files.items()})
+        self._client = HttpClient(
+            "the Kubernetes API",
+            f"https://{host}:{settings.kubernetes_service_port}",
+            policy,
+            timeout_s=_TIMEOUT_S,
         )
-        self._session = requests.Session()
-        # Neither a proxy nor a .netrc of the environment has a part in this.
-        self._session.trust_env = False
-        self._session.verify = str(self._account / "ca.crt")
 
     def annotate(self, pod: str, cost: int) -> bool:
         """Set the annotation; False when there is no such pod. Raises KubernetesError."""
+        change = {"metadata": {"annotations": {ANNOTATION: str(cost)}}}
         try:
-            answer = self._session.patch(
-                f"{self._url}/{pod}",
-                json={"metadata": {"annotations": {ANNOTATION: str(cost)}}},
-                headers={
-                    # The token is replaced every hour, so it is read each time.
-                    "Authorization": f"Bearer {self._read('token')}",
-                    "Content-Type": "application/merge-patch+json",
-                },
-                timeout=_TIMEOUT_S,
-                allow_redirects=False,
+            answer = self._client.request(
+                "PATCH",
+                f"{self._path}/{pod}",
+                body=json.dumps(change).encode(),
+                headers={"Content-Type": "application/merge-patch+json"},
             )
-        except requests.RequestException as error:
-            raise KubernetesError(f"{type(error).__name__}: {error}") from error
-        if answer.status_code == requests.codes.not_found:
+        except OutgoingError as error:
+            raise KubernetesError(str(error)) from None
+        if answer.status == 404:
             return False
-        if answer.status_code != requests.codes.ok:
-            raise KubernetesError(f"HTTP {answer.status_code} for pod {pod}: {answer.text[:200]}")
+        if answer.status != 200:
+            said = printable(cut(answer.body.decode("utf-8", "replace"), 200))
+            raise KubernetesError(f"HTTP {answer.status} for pod {pod}: {said}")
+        try:
+            answer.json()
+        except ValueError:
+            said = f"HTTP {answer.status} with what is no answer of the Kubernetes API"
+            raise KubernetesError(said) from None
         return True
 
     def close(self) -> None:
         """Give the connections back."""
-        self._session.close()
+        self._client.close()
 
-    def _read(self, name: str) -> str:
-        return read_secret("SERVICE_ACCOUNT_PATH", self._account / name)
 
 
 class PodDeletionCost:

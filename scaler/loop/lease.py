@@ -20,6 +20,10 @@ MARGIN_S = 3.0
 the last moment is on its way by then, or is refused: see `CONNECTS_IN_S` of the engine, and
 `FRESH_S` of the gateway."""
 _RENEW_S = TTL_S / 4
+_STAND_BY_S = 1.0
+_AGAIN_S = 0.5
+"""After a failure: so soon that a ledger which hangs for as long as one answer is waited for costs
+nobody the lease."""
 _log = get("leader")
 
 
@@ -40,16 +44,15 @@ class Leader:
         self._clock = clock
         self._holder = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._token: int | None = None
-        self._asked_at = float("-inf")
+        self._due_at = float("-inf")
+        self._failing = False
         self._until = float("-inf")
 
     def leads(self) -> bool:
         """Whether this process may act now; takes or renews the lease when that is due."""
         now = self._clock()
-        if now - self._asked_at >= (_RENEW_S if now < self._until else 1.0):
+        if now >= self._due_at:
             self._ask(now)
-            # However long that took: a ledger that hangs is not asked again for each target.
-            self._asked_at = self._clock()
         return self._clock() < self._until
 
     def require(self) -> None:
@@ -63,8 +66,14 @@ class Leader:
         try:
             token = self._ledger.take_lease(LEASE, self._holder, ttl_s=TTL_S)
         except LedgerError as error:
-            _log.warning("lease not renewed", reason=str(error))
+            # However long that took: a ledger that hangs is not asked again for each target.
+            self._due_at = self._clock() + _AGAIN_S
+            if not self._failing:
+                _log.warning("lease not renewed", reason=str(error))
+            self._failing = True
             return
+        self._failing = False
+        self._due_at = now + (_RENEW_S if token else _STAND_BY_S)
         if token != self._token:
             _log.info("became leader" if token else "standby", token=token)
         self._token = token

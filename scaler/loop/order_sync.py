@@ -16,7 +16,7 @@ from scaler.policy.orders import Order
 
 # Of two orders at one instant there must still be a later one.
 _TICK_S = 0.001
-# A ledger that hangs must not hold up every cycle.
+# A history that can't be read must not hold up every cycle.
 _ASK_AGAIN_AFTER_S = 5.0
 _log = get("orders")
 
@@ -34,21 +34,19 @@ class OrderBoard(Protocol):
 class LedgerBoard:
     """The board in the ledger, beside the lease."""
 
-    def __init__(self, ledger: Ledger, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._clock = clock
-        self._ask_at = float("-inf")
+        self._failed_by = ""
         self._unread: dict[str, str] = {}
 
     def newest(self) -> Mapping[str, Order] | None:
         """By target; None while the ledger does not answer."""
-        if self._clock() < self._ask_at:
-            return None
         try:
             kept = self._ledger.orders()
         except LedgerError as error:
             self._failed("orders of other scalers not read", error)
             return None
+        self._failed_by = ""
         found = {target: self._read(target, text) for target, text in kept.items()}
         return {target: order for target, order in found.items() if order is not None}
 
@@ -63,8 +61,9 @@ class LedgerBoard:
         return True
 
     def _failed(self, what: str, error: LedgerError) -> None:
-        self._ask_at = self._clock() + _ASK_AGAIN_AFTER_S
-        _log.warning(what, reason=str(error))
+        if str(error) != self._failed_by:
+            self._failed_by = str(error)
+            _log.warning(what, reason=str(error))
 
     def _read(self, target: str, text: str) -> Order | None:
         try:

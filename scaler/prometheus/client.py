@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
-import requests
-
-from common.urls import without_credentials
+from common.http_client import HttpAnswer, HttpClient, OutgoingError
+from common.outgoing import NO_SETTINGS, ClientPolicy
 from scaler.prometheus.query_answers import (
     LabelledPoints,
     PrometheusError,
@@ -29,10 +28,13 @@ def quoted(text: str) -> str:
 class Prometheus:
     """One Prometheus server. May be asked by several threads at once."""
 
-    def __init__(self, url: str, *, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = 2.0, policy: ClientPolicy = NO_SETTINGS
+    ) -> None:
+        """Raises ConfigError where the policy does not go together with the URL."""
         self.url = url.rstrip("/")
         self._timeout_s = timeout_s
-        self._sessions = threading.local()
+        self._client = HttpClient("Prometheus", self.url, policy, timeout_s=timeout_s)
 
     def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:
         """The instant vector (or scalar) of `query` now; values may be NaN or infinite.
@@ -57,30 +59,30 @@ class Prometheus:
 
     def close(self) -> None:
         """Give the connections back."""
-        self._sessions = threading.local()
+        self._client.close()
 
     def _ask(
         self, endpoint: str, arguments: Mapping[str, Any], timeout_s: float | None
     ) -> tuple[bytes, int]:
         """Body and HTTP status of an answer."""
-        where, limit_s = without_credentials(self.url), timeout_s or self._timeout_s
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
         try:
-            answer = self._session().post(
-                f"{self.url}/api/v1/{endpoint}",
-                data={**arguments, "timeout": limit_s},
-                timeout=limit_s,
-            )
-        except requests.Timeout as error:
-            limit = f"{limit_s:g} s"
-            raise PrometheusError(f"Prometheus at {where} did not answer in {limit}") from error
-        except requests.ConnectionError as error:
-            raise PrometheusError(f"Prometheus at {where} is not reachable") from error
-        except (requests.RequestException, ValueError) as error:
-            raise PrometheusError(f"Prometheus at {where} gave no usable answer") from error
-        return answer.content, answer.status_code
+            answer = query_api(self._client, endpoint, {**arguments, "timeout": limit_s}, limit_s)
+        except OutgoingError as error:
+            raise PrometheusError(str(error)) from None
+        return answer.body, answer.status
 
-    def _session(self) -> requests.Session:
-        if not hasattr(self._sessions, "session"):
-            self._sessions.session = requests.Session()
-        session: requests.Session = self._sessions.session
-        return session
+
+def query_api(
+    client: HttpClient, endpoint: str, form: Mapping[str, Any], timeout_s: float | None = None
+) -> HttpAnswer:
+    """The answer of an endpoint of the query API, by POST, as queries can be long. Raises
+    OutgoingError."""
+    return client.request(
+        "POST",
+        f"/api/v1/{endpoint}",
+        body=urlencode(form).encode(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        timeout_s=timeout_s,
+        repeatable=True,
+    )

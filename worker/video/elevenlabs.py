@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import random
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
-import requests
 
+from common.errors import cut, printable
+from common.http_client import HttpClient, OutgoingError
+from common.outgoing import NO_SETTINGS, ClientPolicy
 from worker.errors import PermanentError, TransientError
 from worker.video.speech import Samples, Speech, timed
 from worker.video.themes import Voice
 
 _RATE = 22_050
-_TIMEOUT_S = (5, 60)
+_TIMEOUT_S = 60.0
 _ATTEMPTS = 4
 _LONGEST_PAUSE_S = 30.0
 _TOO_MANY = 429
@@ -30,15 +34,18 @@ class ElevenLabs:
     """Speaks by the service at `url`."""
 
     def __init__(
-        self, url: str, key: str | None, sleep: Callable[[float], None] = time.sleep
+        self,
+        url: str,
+        key: str | None,
+        sleep: Callable[[float], None] = time.sleep,
+        policy: ClientPolicy = NO_SETTINGS,
     ) -> None:
         """Raises PermanentError without a key."""
         if not key:
             raise PermanentError("this theme speaks by ElevenLabs: set ELEVENLABS_API_KEY_FILE")
-        self._url = url.rstrip("/")
+        self._key = key
         self._sleep = sleep
-        self._session = requests.Session()
-        self._session.headers["xi-api-key"] = key
+        self._client = HttpClient("ElevenLabs", url, policy, timeout_s=_TIMEOUT_S)
 
     def speak(self, text: str, voice: Voice) -> Speech:
         """`text` in that voice.
@@ -46,7 +53,7 @@ class ElevenLabs:
         Raises PermanentError when the service refuses (4xx), TransientError when it does not
         answer or is overloaded, after several attempts.
         """
-        answer = self._ask(f"{self._url}/v1/text-to-speech/{voice.name}/with-timestamps", text)
+        answer = self._ask(voice.name, text)
         try:
             raw = base64.b64decode(answer["audio_base64"], validate=True)
             alignment = answer["alignment"] or {}
@@ -57,26 +64,31 @@ class ElevenLabs:
         samples: Samples = pcm.astype(np.float32) / np.float32(32_768)
         return Speech(samples, _RATE, timed(text, starts, len(samples) / _RATE))
 
-    def _ask(self, url: str, text: str) -> Any:
+    def _ask(self, voice: str, text: str) -> Any:
+        where = f"/v1/text-to-speech/{quote(voice, safe='')}/with-timestamps"
         problem, pause = "", 1.0
         for attempt in range(_ATTEMPTS):
             if attempt:
                 self._sleep(pause * random.uniform(0.7, 1.0))
             pause = min(_LONGEST_PAUSE_S, pause * 3)
             try:
-                answer = self._session.post(
-                    url,
-                    params={"output_format": f"pcm_{_RATE}"},
-                    json={"text": text},
-                    timeout=_TIMEOUT_S,
+                answer = self._client.request(
+                    "POST",
+                    f"{where}?output_format=pcm_{_RATE}",
+                    body=json.dumps({"text": text}).encode(),
+                    headers={"xi-api-key": self._key, "Content-Type": "application/json"},
                 )
-                if answer.ok:
+                if answer.status == 200:
                     return answer.json()
-            except (requests.RequestException, ValueError) as error:
-                problem = type(error).__name__
+            except OutgoingError as error:
+                problem = str(error)
                 continue
-            problem = f"status {answer.status_code}: {answer.text[:200]!r}"
-            if answer.status_code < 500 and answer.status_code != _TOO_MANY:
+            except ValueError:
+                problem = "HTTP 200 with what is no answer of it"
+                continue
+            said = printable(cut(answer.body.decode("utf-8", "replace"), 200))
+            problem = f"status {answer.status}: {said}"
+            if answer.status < 500 and answer.status != _TOO_MANY:
                 raise PermanentError(f"ElevenLabs refuses: {problem}")
             pause = _wanted_pause(answer.headers.get("Retry-After"), pause)
         raise TransientError(f"ElevenLabs does not answer: {problem}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from common.outgoing import ClientPolicy, RouteSettings
 from worker.video.elevenlabs import ElevenLabs
 from worker.video.espeak import Espeak
 from worker.video.speech import Speaking, Speech
@@ -16,7 +17,11 @@ class Voices:
     def __init__(self, elevenlabs_url: str, elevenlabs_key: str | None) -> None:
         self._starters: dict[str, Callable[[], Speaking]] = {
             "espeak-ng": Espeak,
-            "elevenlabs": lambda: ElevenLabs(elevenlabs_url, elevenlabs_key),
+            "elevenlabs": lambda: ElevenLabs(
+                elevenlabs_url,
+                elevenlabs_key,
+                policy=ClientPolicy("ELEVENLABS", model=RouteSettings),
+            ),
         }
         self._started: dict[str, Speaking] = {}
 

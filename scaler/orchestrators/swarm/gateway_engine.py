@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlencode
 
-import requests
-
+from common.errors import cut, printable
+from common.http_client import HttpClient, OutgoingError
+from common.outgoing import NO_SETTINGS, ClientPolicy
 from scaler.orchestrators.errors import OrchestratorError
 from scaler.orchestrators.swarm.engine import (
     EngineAwayError,
@@ -23,17 +25,22 @@ from scaler.orchestrators.swarm.service_view import LOOK_HEADER, ServiceView, fr
 class GatewayEngine:
     """Implements `engine.Engine` over the gateway's HTTP."""
 
-    def __init__(self, url: str, token: str, *, timeout_s: float = 8.0) -> None:
-        self._url = url.rstrip("/")
-        self._timeout_s = timeout_s
-        self._session = requests.Session()
-        # The gateway is a neighbour: no proxy and no credentials of the environment.
-        self._session.trust_env = False
-        self._session.headers["Authorization"] = f"Bearer {token}"
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        *,
+        timeout_s: float = 8.0,
+        policy: ClientPolicy = NO_SETTINGS,
+    ) -> None:
+        """Raises ConfigError where the policy does not go together with the URL."""
+        self._client = HttpClient(
+            "the gateway", url, policy, timeout_s=timeout_s, authorization=f"Bearer {token}"
+        )
 
     def close(self) -> None:
         """Give the connection back."""
-        self._session.close()
+        self._client.close()
 
     def listing(self) -> Listing:
         """The services that have opted in, in one call."""
@@ -60,25 +67,28 @@ class GatewayEngine:
         if seen.look is not None:
             numbers["look"] = str(seen.look)
         fence()
-        self._request("POST", f"/v1/services/{seen.id}/replicas", params=numbers)
+        self._request("POST", f"/v1/services/{seen.id}/replicas?{urlencode(numbers)}")
 
-    def _request(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
+    def _request(self, method: str, path: str) -> tuple[Any, Mapping[str, str]]:
         """What is answered, and its headers."""
         try:
-            answer = self._session.request(
-                method, self._url + path, timeout=self._timeout_s, allow_redirects=False, **options
-            )
+            answer = self._client.request(method, path)
+        except OutgoingError as error:
+            raise EngineAwayError(str(error)) from None
+        try:
             content = answer.json()
-        except (requests.RequestException, ValueError, RecursionError) as error:
-            raise EngineAwayError(f"the gateway does not answer: {error}") from error
-        if answer.status_code == HTTPStatus.OK:
+        except ValueError:
+            said = f"HTTP {answer.status} with what is no answer of the gateway"
+            raise EngineAwayError(said) from None
+        if answer.status == HTTPStatus.OK:
             return content, answer.headers
         why = str(content.get("error", "")) if isinstance(content, dict) else ""
-        if answer.status_code == HTTPStatus.CONFLICT:
+        why = printable(cut(why, 500))
+        if answer.status == HTTPStatus.CONFLICT:
             raise StaleVersionError(why)
-        if answer.status_code == HTTPStatus.GATEWAY_TIMEOUT:
+        if answer.status == HTTPStatus.GATEWAY_TIMEOUT:
             raise EngineAwayError(why)
-        raise OrchestratorError(f"the gateway refused ({answer.status_code}): {why}")
+        raise OrchestratorError(f"the gateway refused ({answer.status}): {why}")
 
 
 def _entry(content: Any) -> ListedService | None:

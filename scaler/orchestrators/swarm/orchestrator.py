@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from common.outgoing import ClientPolicy, RouteSettings
 from scaler.orchestrators.base import (
     FleetHandle,
     Offer,
@@ -42,7 +43,8 @@ def connected(settings: SwarmSettings) -> Swarm:
     """Through the gateway where one is named; raises ConfigError."""
     if settings.gateway_url and settings.gateway_token:
         token = settings.gateway_token.get_secret_value()
-        return Swarm(GatewayEngine(settings.gateway_url, token))
+        policy = ClientPolicy("GATEWAY", model=RouteSettings)
+        return Swarm(GatewayEngine(settings.gateway_url, token, policy=policy))
     grace_s = settings.graceful_shutdown_timeout
     return Swarm(DirectEngine(settings.docker_host, min_grace_s=grace_s))
 

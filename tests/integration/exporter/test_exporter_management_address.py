@@ -82,7 +82,7 @@ NO_LISTING: list[tuple[int, object, str]] = [
     (404, b"not found", "MANAGEMENT_URL"),
     (400, b"", "MANAGEMENT_URL"),
     (401, b"", "HTTP 401"),
-    (301, b"", "leads elsewhere"),
+    (301, b"", "redirect to http://127.0.0.1:9/; give the URL"),
     (200, b"<html></html>", "no JSON"),
     (200, b"[" * 100_000, "no JSON"),
     (200, b"\xff", "no JSON"),

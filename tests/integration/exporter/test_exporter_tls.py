@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from common.http import Server
+from common.outgoing import ClientPolicy
 from demo.stack import Stack
 from exporter.__main__ import connected, settings
 from exporter.pages import routes
@@ -109,7 +110,7 @@ def secured(stack: Stack, certificates: Path, *, known: bool) -> Iterator[str]:
                 env[f"{source}_CERT_FILE"] = str(certificates / "client.pem")
                 env[f"{source}_KEY_FILE"] = str(certificates / "client.key")
         given = settings(env)
-        exporter = connected(given)
+        exporter = connected(given, ClientPolicy("MANAGEMENT", env))
         with Server(given, routes(exporter, given.scrape_timeout), name="exporter") as server:
             exporter.start()
             try:

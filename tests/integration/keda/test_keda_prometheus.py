@@ -137,7 +137,7 @@ def test_numbers_streams_outage_and_return(real: Real) -> None:
         real.stop()
         time.sleep(0.5)
         served.board.decide(1)
-        with refused(UNAVAILABLE, "Prometheus did not answer"):
+        with refused(UNAVAILABLE, "is not reachable"):
             keda.value(**jobs)
         assert keda.spec(**jobs).targetSizeFloat == 5
         assert keda.value(target=TARGET).metricValueFloat == 1

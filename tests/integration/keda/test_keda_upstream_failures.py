@@ -55,7 +55,7 @@ CASES = {
     "another API": (Said(b'{"status":"success"}'), "HTTP 200 with what is no answer"),
     "nested": (Said(b"[" * 60_000), "no answer of the query API"),
     "no number": (Said(vector("soon")), "no answer of the query API"),
-    "redirect": (Said(b"", status=302), "HTTP 302 with what is no answer"),
+    "redirect": (Said(b"", status=302), "answers with a redirect to"),
 }
 
 
@@ -104,9 +104,9 @@ def test_down_fails_values_and_activity_only_and_comes_back() -> None:
     with serving(fake) as served, grpc.insecure_channel(served.address) as channel:
         keda = Keda(channel)
         served.board.decide(3)
-        with refused(UNAVAILABLE, "Prometheus did not answer"):
+        with refused(UNAVAILABLE, "is not reachable"):
             keda.value(**QUERY)
-        with refused(UNAVAILABLE, "Prometheus did not answer"):
+        with refused(UNAVAILABLE, "is not reachable"):
             keda.is_active(**QUERY)
         assert keda.spec(**QUERY).targetSizeFloat == 2
         assert keda.value(target="video-creator").metricValueFloat == 3

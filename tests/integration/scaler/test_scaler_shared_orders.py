@@ -33,7 +33,6 @@ class Scaler:
         self.crew, self.folder = Crew(), folder
         self.crew.states[NAME] = {"w-1": "busy"}
         self._ledger = Ledger.connect(stack.redis_url)
-        self.asked_s = 0.0
         self.start()
 
     def start(self) -> None:
@@ -41,13 +40,12 @@ class Scaler:
             self.crew,
             [Target(max_workers=5)],
             self.folder,
-            LedgerBoard(self._ledger, clock=lambda: self.asked_s),
+            LedgerBoard(self._ledger),
         )
 
     def decided(self) -> tuple[int | None, str]:
         """Number and bound after one more cycle."""
         self.crew.now += 1
-        self.asked_s += 10
         self.controller.cycle()
         latest = self.controller.latest(NAME)
         assert latest is not None

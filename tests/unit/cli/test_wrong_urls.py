@@ -31,10 +31,13 @@ STARTS: dict[str, tuple[list[str], str]] = {
     "command line RABBIT_URL": (["worker", "dead", "list"], "amqps"),
     "scaler REDIS_URL": (SCALER, "redis"),
     "scaler PROMETHEUS_URL": (SCALER, "http"),
+    "scaler PROMETHEUS_PROXY_URL": (SCALER, "http"),
     "scaler GATEWAY_URL": (SCALER, "http"),
     "scaler DOCKER_HOST": (SCALER, "tcp"),
     "scaler GRAFANA_LINK_URL": (SCALER, "http"),
     "check PROMETHEUS_URL": (["scaler", "check-config"], "http"),
+    "exporter MANAGEMENT_PROXY_URL": (["exporter"], "http"),
+    "status SCALER_PROXY_URL": (["scaler", "status"], "http"),
     "status SCALER_URL": (["scaler", "status"], "http"),
     "gateway DOCKER_HOST": (["scaler.gateway"], "tcp"),
 }

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from common.amqp import BrokerSettings, addresses, parameters
 from common.errors import ConfigError, SecretInputError
 from common.ledger import Ledger
+from common.outgoing import OutgoingSettings
 from common.settings import Settings, load
 from common.urls import BROKER, LEDGER, SERVICE, Shape, read, without_credentials
 from exporter.settings import ExporterSettings
@@ -46,6 +47,7 @@ URLS: dict[str, tuple[type[Settings], str]] = {
     "DOCKER_HOST": (GatewaySettings, "tcp://"),
     "GATEWAY_URL": (SwarmSettings, "http://"),
     "SCALER_URL": (ClientSettings, "http://"),
+    "PROXY_URL": (OutgoingSettings, "http://"),
 }
 
 
