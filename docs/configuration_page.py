@@ -37,10 +37,17 @@ Made from the code by `make generate`.
 **Where a value comes from.** Environment over file over default; within the file, a target's own
 setting over `scaling:`. The file is the one that `SCALING_CONFIG` or `--config` names;
 [scaling-config.yml](../scaling-config.yml) has every setting with its default and a comment.
-`autoscaler check-config` shows what is in force and where each value came from; `--changed`
-leaves out the defaults.
+`autoscaler check-config` reads all that `run` reads, and shows what is in force and where each
+value came from; `--changed` leaves out the defaults.
 
 **Secrets.** Every variable `NAME` may be given as `NAME_FILE`, a file that holds the value.
+`SECRETS_DIR` names a folder with a file for each secret, called like its setting (`gateway_token`
+or `gateway-token`), such as `/run/secrets` of Docker or a Secret that Kubernetes mounts; a
+variable wins over it. White space around a secret is no part of it; a file with nothing else is
+refused. No error and no log line shows one.
+
+**The file** is YAML 1.2: `true`, `false`, `null` and decimal numbers are such, all else is text.
+A key that is there twice is refused, as are tags and a second document.
 
 **Connections.** Every HTTP connection that a program makes goes by the settings behind the prefix
 of the service that it leads to, see [Connections by HTTP](#connections-by-http), and by nothing
@@ -49,13 +56,13 @@ followed; the error names the address that one leads to. Files that it names are
 they have changed, also those of tokens.
 
 **What is not allowed** is refused at start: exit code 2 and one line with the field, its value
-and what is allowed.
+unless it may have a secret in it, and what is allowed.
 
 **Reload.** A change of the file, or SIGHUP, takes effect within a cycle: targets, their knobs,
 `metrics_collection_interval` and `dashboard_refresh_interval`. `prometheus_url`, `grpc_port`,
-`history_path` and `metrics_retention_days` wait for the next start, and the log says so. A change
-that is not allowed changes nothing: the log, the status page and
-`autoscaler_config_last_reload_successful` tell.
+`history_path`, `metrics_retention_days` and `worker.graceful_shutdown_timeout` wait for the next
+start, and the log says so. A change that is not allowed changes nothing: the log, the status page
+and `autoscaler_config_last_reload_successful` tell.
 
 **Editors.** Put `# yaml-language-server: $schema=docs/scaling-config.schema.json` into the first
 line, with the path of [the schema](scaling-config.schema.json), and your editor completes and

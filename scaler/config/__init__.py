@@ -1,4 +1,4 @@
 """What the scaler is told: read, checked, shown with its origin, and read anew when it changes.
 
-Imports loop, orchestrators, policy, web.
+Imports external, loop, orchestrators, policy, web.
 """

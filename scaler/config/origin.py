@@ -32,7 +32,7 @@ class InForce(NamedTuple):
     """`default`, `file`, or the variable's name."""
 
 
-class _Part(NamedTuple):
+class _Origins(NamedTuple):
     """Some of the settings that a scaler runs with."""
 
     prefix: str
@@ -48,13 +48,13 @@ def in_force(
     with it; or what is wrong with a part of these."""
     content = read_yaml(path) if path else {}
     scaling, worker = content.get("scaling") or {}, content.get("worker") or {}
-    yield from _of_part(_Part("", lambda: config.program, content), environ)
+    yield from _of_part(_Origins("", lambda: config.program, content), environ)
     yield from of_environment(config, environ)
     for name in sorted({target.orchestrator for target in config.targets}):
         yield from _of_part(_backend(name, config, worker, environ), environ)
     scaling_env = scaling_variables(environ)
-    yield from _of_part(_Part("scaling.", lambda: config.scaling, scaling), scaling_env)
-    yield from _of_part(_Part("worker.", lambda: config.worker, worker), environ)
+    yield from _of_part(_Origins("scaling.", lambda: config.scaling, scaling), scaling_env)
+    yield from _of_part(_Origins("worker.", lambda: config.worker, worker), environ)
     entries = content.get("targets") or [{}]
     for target, entry in zip(config.targets, entries, strict=True):
         yield from _of_target(target, entry, content, environ)
@@ -65,11 +65,11 @@ def of_environment(
 ) -> Iterator[InForce | ConfigError]:
     """The same of what only the environment sets; `config` is None where that can't be used."""
     port = {"grpc_port": config.program.grpc_port} if config else {}
-    parts: Iterable[_Part] = (
-        _Part("", lambda: load(HttpSettings, environ=environ, base={"http_port": 8080})),
-        _Part("", lambda: load(WebSettings, environ=environ)),
-        _Part("", lambda: load(ExternalScalerSettings, environ=environ, base=port)),
-        _Part("", lambda: load(PodDeletionCostSettings, environ=environ)),
+    parts: Iterable[_Origins] = (
+        _Origins("", lambda: load(HttpSettings, environ=environ, base={"http_port": 8080})),
+        _Origins("", lambda: load(WebSettings, environ=environ)),
+        _Origins("", lambda: load(ExternalScalerSettings, environ=environ, base=port)),
+        _Origins("", lambda: load(PodDeletionCostSettings, environ=environ)),
     )
     for part in parts:
         for each in _of_part(part, environ):
@@ -90,7 +90,7 @@ def of_required(
     _, names = variables(model, environ)
     missing = {name: value for name, value in stand_in.items() if name.lower() not in names}
     given = {**environ, **missing}
-    for each in _of_part(_Part("", lambda: make(given)), given):
+    for each in _of_part(_Origins("", lambda: make(given)), given):
         if isinstance(each, InForce) and each.origin in missing:
             yield InForce(each.name, "(missing)", f"run needs {each.origin}")
         else:
@@ -99,11 +99,11 @@ def of_required(
 
 def _backend(
     name: str, config: ScalerConfig, worker: Mapping[str, Any], environ: Mapping[str, str]
-) -> _Part:
-    return _Part(f"{name}.", lambda: settings_of(name, config.worker.given, environ), worker)
+) -> _Origins:
+    return _Origins(f"{name}.", lambda: settings_of(name, config.worker.given, environ), worker)
 
 
-def _of_part(part: _Part, env: Mapping[str, str]) -> Iterator[InForce | ConfigError]:
+def _of_part(part: _Origins, env: Mapping[str, str]) -> Iterator[InForce | ConfigError]:
     try:
         settings = part.settings()
         if settings is None:

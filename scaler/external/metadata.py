@@ -12,7 +12,7 @@ import promql_parser
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
-from common.errors import InvalidInputError, first_problem
+from common.errors import HIDDEN, InvalidInputError, first_problem
 from scaler.prometheus.client import quoted
 
 # What KEDA itself reads of a trigger's metadata, to connect; passed on to us all the same.
@@ -150,7 +150,8 @@ def _ours(metadata: Mapping[str, str]) -> dict[str, str]:
         if plain in _OF_KEDA:
             continue
         if plain not in _NAMES:
-            raise InvalidInputError(key, value, f"one of {', '.join(sorted(_NAMES))}")
+            # KEDA has put in what the environment of the scaled container holds.
+            raise InvalidInputError(key, HIDDEN, f"one of {', '.join(sorted(_NAMES))}")
         if plain in fields:
             raise InvalidInputError(plain, value, f"only one of {plain} and {plain}{_FROM_ENV}")
         fields[plain] = value

@@ -34,7 +34,7 @@ def credentials(settings: ExternalScalerSettings) -> grpc.ServerCredentials | No
         raise ConfigError(
             "GRPC_TLS_CERT_FILE",
             str(settings.grpc_tls_cert_file),
-            f"a readable certificate with its key and authority ({error})",
+            f"a readable certificate with its key and authority ({error.strerror or 'unreadable'})",
         ) from error
     return grpc.dynamic_ssl_server_credentials(
         first,

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -13,6 +17,7 @@ from typer.testing import CliRunner
 from scaler.__main__ import app
 from scaler.config.load import load_config
 from scaler.config.schema import schema
+from scaler.orchestrators import create, settings_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "scaling-config.yml"
@@ -72,6 +77,147 @@ def test_every_variable_is_honoured(
     shown, origin = origins("--changed")[setting]
     assert origin == name
     assert shown.removesuffix(".0") == value
+
+
+# As the scaler starts, but without a cycle; then what it has been told, and what its parts hold.
+RUNNING = """
+import json, sys
+from pathlib import Path
+import common.settings
+made = []
+load = common.settings.load
+def noted(*args, **kwargs):
+    made.append(load(*args, **kwargs))
+    return made[-1]
+common.settings.load = noted
+from scaler.loop.controller import Controller
+from scaler.config.origin import _shown
+from scaler.orchestrators.swarm.engine import DirectEngine
+from scaler import run
+held = {}
+Controller.run = lambda self, interval, *_: held.update(interval=interval)
+begin = DirectEngine.__init__
+def begun(self, *args, min_grace_s, **kwargs):
+    held["grace"] = min_grace_s
+    begin(self, *args, min_grace_s=min_grace_s, **kwargs)
+DirectEngine.__init__ = begun
+run.run(Path(sys.argv[1]))
+told = [[type(each).__name__, name, _shown(getattr(each, name))]
+        for each in made for name in type(each).model_fields]
+print(json.dumps({"told": told, "held": held}))
+"""
+FULL = """
+orchestrator: swarm
+grpc_port: 0
+dashboard_refresh_interval: 3
+scaling: {max_workers: 20, metrics_collection_interval: 2}
+worker: {graceful_shutdown_timeout: 900}
+targets: [{name: a, queue: a}, {name: b, queue: b, orchestrator: process}]
+"""
+PREFIXES = {
+    "ScalingSection": "scaling.",
+    "WorkerSection": "worker.",
+    "SwarmSettings": "swarm.",
+    "ProcessSettings": "process.",
+}
+
+
+def test_what_is_shown_is_what_runs(tmp_path: Path) -> None:
+    path = tmp_path / "scaling-config.yml"
+    path.write_text(FULL)
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "HISTORY_PATH": str(tmp_path / "history"),
+        "REDIS_URL": "redis://127.0.0.1:9",
+        "PROMETHEUS_URL": "http://127.0.0.1:9",
+        "HTTP_HOST": "127.0.0.1",
+        "HTTP_PORT": "0",
+        "GRPC_HOST": "127.0.0.1",
+        "GRPC_DEADLINE_S": "3",
+        "HTTP_ACT_TOKEN": "0123456789-abcdef",
+        "DOCKER_HOST": "tcp://127.0.0.1:9",
+    }
+
+    def output(*arguments: str) -> Any:
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            env=env,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    runs = output("-c", RUNNING, str(path))
+    listed = output("-m", "scaler", "check-config", "--json", "--config", str(path))
+    shown = {each["name"]: each["value"] for each in listed}
+    assert len(shown) == len(listed), "each setting is shown once"
+    told = {f"{PREFIXES.get(of, '')}{name}": value for of, name, value in runs["told"]}
+    assert told == {name: shown[name] for name in told}
+    assert {name for name in shown if not name.startswith("targets.")} == told.keys()
+    assert {of for of, _, _ in runs["told"]} > PREFIXES.keys() | {"RunSettings"}
+    assert runs["held"] == {"interval": 2, "grace": 900}
+    assert shown["swarm.graceful_shutdown_timeout"] == "900.0"
+    assert shown["process.graceful_shutdown_timeout"] == "900.0"
+
+
+def test_the_grace_of_the_file_reaches_the_swarm_check_and_the_variable_wins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for environ, grace in (({}, 900), ({"GRACEFUL_SHUTDOWN_TIMEOUT": "60"}, 60)):
+        for name in ("swarm", "process"):
+            made: Any = settings_of(name, {"graceful_shutdown_timeout": 900, "other": 1}, environ)
+            assert made.graceful_shutdown_timeout == grace
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    backend: Any = create("swarm", {"graceful_shutdown_timeout": 900})
+    assert backend._engine._min_grace_s == 900
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"GATEWAY_URL": "http://gateway"}, "GATEWAY_TOKEN"),
+        ({"DOCKER_HOST": "nonsense"}, "DOCKER_HOST"),
+        ({"GRPC_DEADLINE_S": "1"}, "GRPC_QUERY_TIMEOUT_S"),
+        ({"GRPC_TLS_CERT_FILE": "/x"}, "GRPC_TLS_KEY_FILE"),
+        ({"POD_DELETION_COST_INTERVAL_S": "0"}, "POD_DELETION_COST_INTERVAL_S"),
+        ({"REDIS_URL": "http://ledger"}, "REDIS_URL"),
+        ({"REDIS_URL": "redis://ledger?no_such=1"}, "REDIS_URL"),
+        ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({"HTTP_PORT": "99999"}, "HTTP_PORT"),
+    ],
+)
+def test_whatever_run_would_refuse_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: dict[str, str], words: str
+) -> None:
+    path = tmp_path / "scaling-config.yml"
+    path.write_text("orchestrator: swarm\n")
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    done = CliRunner().invoke(app, ["check-config", "--config", str(path)])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert done.stdout == ""
+
+
+def test_each_part_that_is_refused_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "scaling-config.yml"
+    path.write_text("scaling: {max_workers: 0}\n")
+    monkeypatch.setenv("HTTP_ACT_TOKEN", "short")
+    monkeypatch.setenv("LOG_LEVEL", "loud")
+    done = CliRunner().invoke(app, ["check-config", "--config", str(path)])
+    assert done.exit_code == 2
+    said = [line.split(": ")[1] for line in done.stderr.splitlines()]
+    assert said == ["scaling.max_workers", "HTTP_ACT_TOKEN", "LOG_LEVEL"]
+
+
+def test_what_run_needs_and_is_not_there_is_told_and_refuses_nothing() -> None:
+    assert origins()["redis_url"] == ("(missing)", "run needs REDIS_URL")
 
 
 def test_the_shipped_file_is_the_defaults() -> None:
