@@ -21,7 +21,7 @@ class DrainLedger(Protocol):
         """Take a drain request back."""
 
 
-class _Request(NamedTuple):
+class _Asked(NamedTuple):
     at: float
     """Monotonic seconds."""
     idle_since: float
@@ -34,7 +34,7 @@ class Drains:
 
     def __init__(self, ledger: DrainLedger) -> None:
         self._ledger = ledger
-        self._asked: dict[str, _Request] = {}
+        self._asked: dict[str, _Asked] = {}
 
     def pending(self, workers: Sequence[Worker]) -> set[str]:
         """Workers that were asked and are still counted as if they were not."""
@@ -47,7 +47,7 @@ class Drains:
         granted = []
         for worker in workers:
             if self._ledger.request_drain(worker.id, reason):
-                self._asked[worker.id] = _Request(now, worker.since)
+                self._asked[worker.id] = _Asked(now, worker.since)
                 granted.append(worker.id)
         return granted
 

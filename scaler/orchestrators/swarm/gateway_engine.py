@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from email.message import Message
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -71,7 +72,7 @@ class GatewayEngine:
         with in_doubt(seen, replicas):
             self._request("POST", f"/v1/services/{seen.id}/replicas?{urlencode(numbers)}")
 
-    def _request(self, method: str, path: str) -> tuple[Any, Mapping[str, str]]:
+    def _request(self, method: str, path: str) -> tuple[Any, Message]:
         """What is answered, and its headers."""
         try:
             answer = self._client.request(method, path)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def test_there_are_secrets_to_hide() -> None:
 @pytest.mark.parametrize(("model", "field"), FIELDS, ids=IDS)
 def test_by_its_variable(model: type[Settings], field: str, end: str) -> None:
     for text in (MARKER + end, MARKER[:9] + end, f"http://user:{MARKER}{end}@host:99999/"):
-        told(lambda text=text: load(model, environ={**required(model), field.upper(): text}))
+        told(partial(load, model, environ={**required(model), field.upper(): text}))
 
 
 FILES: dict[str, bytes] = {
@@ -218,7 +219,7 @@ def test_in_place_of_the_files_path(begin: str) -> None:
 def test_a_key_in_place_of_its_file(name: str) -> None:
     for model in CLASSES:
         key = f"-----BEGIN PRIVATE KEY-----\n{MARKER}\n-----END PRIVATE KEY-----"
-        told(lambda model=model, key=key: load(model, environ={**required(model), name: key}))
+        told(partial(load, model, environ={**required(model), name: key}))
 
 
 class Careless(Settings):
@@ -277,11 +278,8 @@ def test_anywhere(
     read_by_all(path)
     if isinstance(content, dict):
         for model in CLASSES:
-            told(
-                lambda model=model: load(
-                    model, environ=required(model), base=content, base_name="file"
-                )
-            )
+            environ = required(model)
+            told(partial(load, model, environ=environ, base=content, base_name="file"))
 
 
 def test_what_nobody_foresaw_ends_in_one_line_without_its_words(
