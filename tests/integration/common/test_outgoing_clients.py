@@ -116,7 +116,7 @@ CLIENTS = {
         "GATEWAY",
         lambda url, policy: GatewayEngine(
             url, "t", timeout_s=limits.seconds, policy=policy
-        ).opted_in(),
+        ).listing(),
         OrchestratorError,
         b"[]",
     ),

@@ -50,13 +50,12 @@ class DiskScaler:
     def __init__(self, folder: Path, ledger: Ledger | None = None) -> None:
         self.folder, self.ledger, self.crew = folder, ledger, Crew()
         self.crew.states[NAME] = {"w-1": "busy"}
-        self.asked_s = 0.0
         self.start()
 
     def start(self) -> None:
         board = None
         if self.ledger is not None:
-            board = LedgerBoard(self.ledger, clock=lambda: self.asked_s)
+            board = LedgerBoard(self.ledger)
         self.controller: Controller = controller_of(
             self.crew, [Target(max_workers=5)], self.folder, board
         )
@@ -67,7 +66,6 @@ class DiskScaler:
     def cycle(self) -> str:
         """What bounded the decision of one more cycle."""
         self.crew.now += 1
-        self.asked_s += 10
         (sentence,) = self.controller.cycle()
         assert "Error" not in sentence
         latest = self.controller.latest(NAME)
