@@ -11,9 +11,8 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.message import Message
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urljoin
 
 from common import urls
@@ -47,7 +46,8 @@ class HttpAnswer:
 
     status: int
     body: bytes = field(repr=False)
-    headers: Message = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    """Their names in any case."""
 
     def json(self) -> Any:
         """The JSON in it. Raises ValueError where it is none."""
@@ -58,7 +58,7 @@ class HttpAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Request:
+class _Question:
     method: str
     path: str
     body: bytes | None
@@ -126,7 +126,7 @@ class HttpClient:
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         again = method != "POST" if repeatable is None else repeatable
-        request = _Request(method, self._path + path, body, headers or {}, again)
+        request = _Question(method, self._path + path, body, headers or {}, again)
         with self._sentences(limit_s):
             deadline = Deadline(limit_s)
             try:
@@ -141,7 +141,7 @@ class HttpClient:
         for connection, _ in idle:
             connection.end()
 
-    def _once(self, request: _Request, deadline: Deadline, kept: TimedSocket | None) -> HttpAnswer:
+    def _once(self, request: _Question, deadline: Deadline, kept: TimedSocket | None) -> HttpAnswer:
         connection = kept or self._dialled(deadline)
         reusable = False
         try:
@@ -154,11 +154,11 @@ class HttpClient:
             self._refuse_redirect(response)
             body = self._body(response)
             reusable = not response.will_close
-            return HttpAnswer(response.status, body, response.headers)
+            return HttpAnswer(response.status, body, cast(Mapping[str, str], response.headers))
         finally:
             self._give_back(connection, reusable)
 
-    def _sent(self, request: _Request, connection: TimedSocket) -> HTTPResponse:
+    def _sent(self, request: _Question, connection: TimedSocket) -> HTTPResponse:
         policy, path = self._policy, request.path
         headers = {
             "Accept-Encoding": "identity",

@@ -11,6 +11,7 @@ from typing import Any, Self
 import redis
 
 from common.errors import HIDDEN, ConfigError
+from common.ledger.bounded_connection import bound
 from common.ledger.settings import LedgerSettings
 from common.urls import LEDGER
 
@@ -159,4 +160,4 @@ def _client(url: str, timeout_s: float, options: dict[str, Any]) -> redis.Redis:
     except (TypeError, ValueError, redis.RedisError):
         known = "after a ? parameters that redis-py knows, such as ssl_ca_certs=/path"
         raise ConfigError("REDIS_URL", HIDDEN, f"{LEDGER.allowed}; {known}") from None
-    return client
+    return bound(client)

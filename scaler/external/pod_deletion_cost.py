@@ -63,9 +63,8 @@ class Pods:
         account = settings.service_account_path
         host = settings.kubernetes_service_host
         host = f"[{host}]" if ":" in host else host
-        self._path = (
-            f"/api/v1/namespaces/{read_secret('SERVICE_ACCOUNT_PATH', account / 'namespace')}/pods"
-        )
+        namespace = read_secret("SERVICE_ACCOUNT_PATH", account / "namespace")
+        self._path = f"/api/v1/namespaces/{namespace}/pods"
         # The token is replaced every hour, the authority now and then.
         files = {"CA_FILE": account / "ca.crt", "BEARER_TOKEN_FILE": account / "token"}
         policy = ClientPolicy("KUBERNETES", {f"KUBERNETES_{k}": str(v) for k, v in files.items()})

@@ -11,7 +11,7 @@ from common.ledger import Ledger, LedgerError
 from scaler.loop.housekeeping import EVERY_S, Housekeeping
 from scaler.loop.lease import Leader
 from scaler.loop.order_sync import LedgerBoard
-from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import FaultProxy, Spoiled
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -99,6 +99,30 @@ def test_after_a_refusal_nothing_rests(proxy: FaultProxy, away: Ledger, ledger: 
     for _ in range(2):
         with pytest.raises(LedgerError, match="refused"):
             nowhere.now()
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Spoiled.HANGS, "Timeout"),
+        (Spoiled.SLOW, "Timeout"),
+        (Spoiled.TOO_LARGE, "an answer of more than 67108864 bytes"),
+        (Spoiled.GARBAGE, "ledger: "),
+    ],
+)
+def test_every_answer_ends(redis_url: str, ledger: Ledger, fault: Spoiled, words: str) -> None:
+    ledger.put_order("target", 1.0, {"reason": "long enough to be slow"})
+    port = int(redis_url.split(":")[2].split("/", maxsplit=1)[0])
+    patient_s = 60.0 if fault is Spoiled.TOO_LARGE else TIMEOUT_S
+    with FaultProxy(port, endless=b"$1000000000000\r\n") as spoilt:
+        asked = Ledger.connect(f"redis://127.0.0.1:{spoilt.port}/0", timeout_s=patient_s)
+        assert asked.now()
+        spoilt.spoil(fault)
+        begun = time.monotonic()
+        with pytest.raises(LedgerError, match=words):
+            asked.orders()
+        assert time.monotonic() - begun < 60
+        asked.close()
 
 
 def test_other_programs_ask_each_time(proxy: FaultProxy) -> None:

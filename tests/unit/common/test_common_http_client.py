@@ -136,7 +136,7 @@ def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) ->
             kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
             return [(*kind, ("127.0.0.1", 9)), (*kind, ("127.0.0.1", made.port))]
 
-        monkeypatch.setattr(socket, "getaddrinfo", both)
+        monkeypatch.setattr("common.dialing.socket.getaddrinfo", both)
         client = HttpClient("it", "http://service.example", timeout_s=30)
         assert client.request("GET", "/").body == b"ok"
 
