@@ -69,12 +69,12 @@ class _BoundedSocket:
 
 class _PlainConnection(redis.Connection):
     def _connect(self) -> Any:
-        return _BoundedSocket(super()._connect())
+        return _BoundedSocket(super()._connect())  # type: ignore[no-untyped-call]
 
 
 class _TlsConnection(redis.SSLConnection):
     def _connect(self) -> Any:
-        return _BoundedSocket(super()._connect())
+        return _BoundedSocket(super()._connect())  # type: ignore[no-untyped-call]
 
 
 def bound(client: redis.Redis) -> redis.Redis:

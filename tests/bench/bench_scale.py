@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -97,13 +98,15 @@ class ScaleStack(Stack):
         self.start("prometheus")
         for series in ("queue:jobs_demand:sum", "queue:job_arrivals:rate5m", "autoscaler_workers"):
             wait_until(
-                lambda series=series: (
-                    self.number(f"count(count by (queue) ({series}))") == self.load.queues
-                ),
+                partial(self._has, series),
                 timeout_s=180,
                 what=f"{series} of every queue",
                 every_s=1,
             )
+
+    def _has(self, series: str) -> bool:
+        """Whether there is one of every queue."""
+        return self.number(f"count(count by (queue) ({series}))") == self.load.queues
 
     def scaler(self) -> Part:
         """Begin it, without a history."""
@@ -371,7 +374,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60, help="to measure, after a while")
     given = parser.parse_args()
     cases = [(given.targets, given.workers)] if given.targets else [MANY, FEW, LARGE]
-    report({case: measured(*case, given.seconds) for case in cases})
+    report({(many, each): measured(many, each, given.seconds) for many, each in cases})
     return 0
 
 

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -247,7 +246,7 @@ class _Call(threading.local):
     """Set once nobody waits for the answer any more."""
 
 
-def time_of(headers: Mapping[str, str] | Message) -> float:
+def time_of(headers: Mapping[str, str]) -> float:
     """Epoch seconds by the answerer's clock, by ours if it says none."""
     try:
         return parsedate_to_datetime(headers.get("Date", "")).timestamp()

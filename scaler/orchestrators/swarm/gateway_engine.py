@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from email.message import Message
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
@@ -72,7 +71,7 @@ class GatewayEngine:
         with in_doubt(seen, replicas):
             self._request("POST", f"/v1/services/{seen.id}/replicas?{urlencode(numbers)}")
 
-    def _request(self, method: str, path: str) -> tuple[Any, Message]:
+    def _request(self, method: str, path: str) -> tuple[Any, Mapping[str, str]]:
         """What is answered, and its headers."""
         try:
             answer = self._client.request(method, path)
