@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from scaler.loop.containment import Containment, LoopPart
+from scaler.loop.history import History
 from scaler.loop.target_metrics import TargetMetrics
 from scaler.loop.target_state import TargetState
 
@@ -21,6 +22,7 @@ class Shown(Protocol):
     """The loop, as far as metrics show it."""
 
     contained: Containment
+    history: History
 
     def states(self) -> Sequence[TargetState]:
         """All targets."""
@@ -39,6 +41,7 @@ class ScalerMetrics:
         self._loop: Shown | None = None
         registry.register(TargetMetrics(self._states))
         registry.register(_PartMetrics(self._contained))
+        registry.register(_HistoryMetrics(self._dropped))
         self.cycles = 0
         """How many have ended."""
         self._cycle_at = Gauge(
@@ -71,6 +74,9 @@ class ScalerMetrics:
 
     def _states(self) -> Sequence[TargetState]:
         return () if self._loop is None else self._loop.states()
+
+    def _dropped(self) -> int:
+        return 0 if self._loop is None else self._loop.history.dropped
 
     def _contained(self) -> Containment:
         return Containment() if self._loop is None else self._loop.contained
@@ -105,3 +111,19 @@ class _PartMetrics(Collector):
             failures.add_metric((part,), count)
             failing.add_metric((part,), now[part])
         yield from (failures, failing)
+
+
+class _HistoryMetrics(Collector):
+    """What the history could not keep."""
+
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def describe(self) -> list[Metric]:
+        """Nothing is promised beforehand."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Since the start."""
+        text = "Decisions that no room was left for while the history could not be written."
+        yield CounterMetricFamily("autoscaler_history_dropped", text, value=self._dropped())
