@@ -190,10 +190,10 @@ class ThreadedServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Close a connection beyond the most that may be open."""
         closed = self.connections.enter(request)
-        if closed is request:
-            self.shutdown_request(request)
-            return
         if closed is not None:
+            if closed is request:
+                self.shutdown_request(request)
+                return
             _end(closed)
         super().process_request(request, client_address)
 

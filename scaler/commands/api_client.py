@@ -10,6 +10,7 @@ from urllib.parse import quote
 import requests
 from pydantic import Field, SecretStr
 
+from common.bounded import a_few
 from common.settings import Settings
 from common.urls import SERVICE, ServiceUrl, require, without_credentials
 
@@ -70,7 +71,7 @@ class Client:
         if name is None:
             names = [each["name"] for each in self.get("/api/targets")]
             if len(names) != 1:
-                raise ClientError(f"which target? There are: {', '.join(names)}")
+                raise ClientError(f"which target? There are: {a_few(names)}")
             name = names[0]
         return f"/api/targets/{quote(name, safe='')}"
 

@@ -55,6 +55,9 @@ def status(url: UrlOption = None, as_json: JsonOption = False) -> None:
     for key, what in (("prometheus_error", "Prometheus"), ("config_problem", "configuration")):
         if system[key]:
             sys.stdout.write(f"{what}: {system[key]}\n")
+    # An older scaler does not tell.
+    for problem in system.get("problems", ()):
+        sys.stdout.write(f"{problem}\n")
 
 
 def explain(
@@ -93,7 +96,7 @@ def history(
     if as_json:
         print_json({"decisions": decisions, "orders": orders})
         return
-    rows = [(d["at"], d["action"], str(d["replicas"]), _sentence(d)) for d in decisions]
+    rows = [(d["at"], d["action"], _number(d["replicas"]), _sentence(d)) for d in decisions]
     rows += [(o["at"], o["order"], _number(o["replicas"]), _said(o)) for o in orders]
     rows.sort(reverse=True)
     print_table(

@@ -14,13 +14,16 @@ from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import StreamingResponse
 
+from common.bounded import a_few
 from common.errors import shorten
 from common.http import exposition
 from scaler.loop.history import HistoryError
 from scaler.policy.orders import Order, OrderKind
+from scaler.policy.schedule import bounds
 from scaler.policy.target import Target
 from scaler.web.access import Access, Nonces, Rates, Role
-from scaler.web.events import Pulse, stream
+from scaler.web.events import stream
+from scaler.web.feed import Feed, Pulse
 from scaler.web.gate import Gate
 from scaler.web.models import (
     Chart,
@@ -35,6 +38,7 @@ from scaler.web.models import (
     Session,
     System,
     TargetStatus,
+    TargetSummary,
     WorkerHealth,
 )
 from scaler.web.page_data import RANGES
@@ -63,10 +67,14 @@ def _chosen(name: str, request: Request) -> Target:
     board: StatusBoard = request.app.state.board
     target = board.target(name)
     if target is None:
-        known = ", ".join(each.name for each in board.controller.targets)
-        detail = f"target: {shorten(name)} is not allowed; allowed: {known}"
-        raise HTTPException(HTTPStatus.NOT_FOUND, detail)
+        raise _no_target(name, board)
     return target
+
+
+def _no_target(name: str, board: StatusBoard) -> HTTPException:
+    known = a_few([each.name for each in board.controller.targets])
+    detail = f"target: {shorten(name)} is not allowed; allowed: {known}"
+    return HTTPException(HTTPStatus.NOT_FOUND, detail)
 
 
 Chosen = Annotated[Target, Depends(_chosen)]
@@ -99,7 +107,7 @@ def create_app(
     app.include_router(_machine_routes(board, health_check))
     app.include_router(_own_routes(board, access, nonces))
     app.include_router(_target_routes(board))
-    app.include_router(_event_routes(board, pulse))
+    app.include_router(_event_routes(board, Feed(pulse, lambda: board.watch.refresh_s)))
     app.include_router(_act_routes(board))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_middleware(Gate, access=access, nonces=nonces, rates=rates or Rates())
@@ -116,17 +124,17 @@ def _machine_routes(board: StatusBoard, health_check: Callable[[], str | None]) 
         body, content_type = exposition(registry, request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
 
+    # These two on the event loop itself: they are answered also while every thread is busy.
+
     @router.get("/-/healthy", response_class=PlainTextResponse, responses=_TEXT)
-    def healthy() -> Response:
+    async def healthy() -> Response:
         """200 while the loop comes round."""
         return _health(health_check())
 
     @router.get("/-/ready", response_class=PlainTextResponse, responses=_TEXT)
-    def ready() -> Response:
-        """200 once every target has had a decision."""
-        controller = board.controller
-        names = [each.name for each in controller.targets if not controller.latest(each.name)]
-        return _health(f"no decision yet for {', '.join(names)}" if names else None)
+    async def ready() -> Response:
+        """200 once the past is read and every target has had a decision."""
+        return _health(board.controller.ready)
 
     return router
 
@@ -161,6 +169,11 @@ def _own_routes(board: StatusBoard, access: Access, nonces: Nonces) -> APIRouter
         """The scaler itself, and whether Prometheus answers it."""
         board.watch.alerts()
         return board.system()
+
+    @router.get("/api/summary")
+    def summary() -> list[TargetSummary]:
+        """All targets now, in short."""
+        return list(board.summaries().values())
 
     @router.get("/api/targets")
     def targets() -> list[TargetStatus]:
@@ -210,7 +223,7 @@ def _target_routes(board: StatusBoard) -> APIRouter:
     return router
 
 
-def _event_routes(board: StatusBoard, pulse: Pulse) -> APIRouter:
+def _event_routes(board: StatusBoard, feed: Feed) -> APIRouter:
     router = APIRouter(tags=["look"], responses=_REFUSALS, dependencies=[_CREDENTIALS])
 
     @router.get(
@@ -222,11 +235,10 @@ def _event_routes(board: StatusBoard, pulse: Pulse) -> APIRouter:
     )
     async def events(chosen: Chosen, span: Span = "1h") -> Response:
         """Server-sent events without end: sections of the page as they change."""
-        beat = pulse.join()
-        if beat is None:
+        if feed.full:
             detail = {"detail": "too many pages are open"}
             return JSONResponse(detail, HTTPStatus.TOO_MANY_REQUESTS)
-        content = stream(board, pulse, beat, chosen, span)
+        content = stream(board, feed, chosen, span)
         return StreamingResponse(content, media_type="text/event-stream")
 
     return router
@@ -245,7 +257,10 @@ def _act_routes(board: StatusBoard) -> APIRouter:
         span = given.pop("for_seconds", None)
         until = None if span is None else now + span
         order = Order(at=now, order=kind, by=_who(request), until=until, **given)
-        board.controller.order(chosen.name, order)
+        try:
+            board.controller.order(chosen.name, order)
+        except KeyError:  # gone since it was looked up
+            raise _no_target(chosen.name, board) from None
         return board.status(chosen)
 
     @router.post("/api/targets/{name}/pause")
@@ -261,8 +276,10 @@ def _act_routes(board: StatusBoard) -> APIRouter:
     @router.post("/api/targets/{name}/override")
     def override(chosen: Chosen, order: OverrideRequest, request: Request) -> TargetStatus:
         """Run so many workers until an end. Busy workers are never stopped by it."""
-        if order.replicas > chosen.max_workers:
-            allowed = f"at most max_workers, which is {chosen.max_workers}"
+        limits = bounds(chosen, board.clock())
+        if order.replicas > limits.high:
+            by = f" by the schedule {limits.high_by}" if limits.high_by else ""
+            allowed = f"at most max_workers, which is {limits.high}{by}"
             detail = f"replicas: {order.replicas} is not allowed; allowed: {allowed}"
             raise HTTPException(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
         return ordered(chosen, OrderKind.OVERRIDE, order, request)

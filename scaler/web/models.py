@@ -36,7 +36,7 @@ class OrderInForce(BaseModel):
 
 
 class TargetStatus(BaseModel):
-    """One target now. A number that is not known is null, never 0."""
+    """One target now. A number that is not known is null, never 0; `reason` says why."""
 
     name: str
     queue: str
@@ -59,6 +59,17 @@ class TargetStatus(BaseModel):
     timestamp: float | None
     parked_jobs: float | None
     order: OrderInForce | None
+
+
+class TargetSummary(BaseModel):
+    """One target in a list of many."""
+
+    name: str
+    level: Level
+    text: str
+    active_workers: int | None
+    target_workers: int | None
+    bound: str
 
 
 class WorkerHealth(BaseModel):
@@ -158,6 +169,8 @@ class System(BaseModel):
     prometheus_silent_since: float | None
     config_problem: str | None
     """Why the newest configuration was refused, null while it is in force."""
+    problems: list[str]
+    """What else fails now, a sentence each."""
     prometheus_url: str
     grafana_url: str | None
 

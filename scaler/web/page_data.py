@@ -1,13 +1,15 @@
-"""What the page shows beyond decisions, asked of Prometheus at most once per refresh interval."""
+"""What the page shows beyond decisions, asked of Prometheus as seldom as it can change."""
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from common.bounded import Recent
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, quoted
 from scaler.web.models import Alert
@@ -15,6 +17,8 @@ from scaler.web.models import Alert
 RANGES = {"10m": 600.0, "1h": 3600.0, "24h": 86_400.0}
 """Spans of the chart by name, in seconds."""
 _POINTS = 240
+# Samples and rules come in late; what lies further back than this does not change any more.
+_SETTLED_S = 60.0
 _KINDS = {
     "progress": "autoscaler_worker_job_progress_ratio",
     "seen": "autoscaler_worker_last_seen_seconds",
@@ -28,7 +32,8 @@ _ALERTS = 'ALERTS{alertstate="firing",severity!="none"}'
 _PLAIN_LABELS = frozenset(
     ("__name__", "alertname", "alertstate", "severity", "service", "job", "instance", "replica")
 )
-_KEPT_ANSWERS = 512
+# More than there can be pages, each of which looks at one target over one span.
+_KEPT_ANSWERS = 128
 
 Answer = TypeVar("Answer")
 
@@ -52,18 +57,40 @@ class Series:
     step_s: float
     values: Mapping[str, list[float | None]]
 
+    @property
+    def end(self) -> float:
+        """Epoch seconds of the last value."""
+        return self.start + _POINTS * self.step_s
+
+
+@dataclass(slots=True)
+class _Kept:
+    """An answer, and when to ask again."""
+
+    answer: Any = None
+    due_at: float = float("-inf")
+    """Monotonic seconds."""
+    asks: threading.Lock = field(default_factory=threading.Lock)
+    """Held by who asks; the others take what there is meanwhile."""
+
 
 class PageData:
     """Safe for use from several threads. What cannot be asked now is as it last was."""
 
     def __init__(
-        self, prometheus: Prometheus, refresh_s: float, clock: Callable[[], float]
+        self,
+        prometheus: Prometheus,
+        refresh_s: float,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` says of which time to ask, `monotonic` when to ask again."""
         self._prometheus = prometheus
         self.refresh_s = refresh_s
         self._clock = clock
+        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._answers: dict[object, tuple[float, object]] = {}
+        self._kept: Recent[Hashable, _Kept] = Recent(_KEPT_ANSWERS)
         self._answered_at: float | None = None
         self.error: str | None = None
         """Why Prometheus could not be asked the last time, else None."""
@@ -74,34 +101,54 @@ class PageData:
         return None if self.error is None else self._answered_at
 
     def extras(self) -> Extras:
-        """Of all workers and queues."""
-        return self._fresh("extras", self._extras, Extras())
+        """Of all workers and queues, at most a refresh interval old."""
+        return self._fresh("extras", lambda _: (self._extras(), 0.0), Extras())
 
     def alerts(self) -> list[Alert]:
-        """Those that fire, the worst first."""
+        """Those that fire, the worst first, at most a refresh interval old."""
         nothing: list[Alert] = []
-        return self._fresh("alerts", self._alerts, nothing)
+        return self._fresh("alerts", lambda _: (self._alerts(), 0.0), nothing)
 
     def series(self, target: Target, span: str) -> Series:
-        """Of one target over a span of RANGES."""
+        """Of one target over a span of RANGES, at most a step and a refresh interval old."""
         nothing = Series(self._clock(), 1.0, {})
-        return self._fresh((target.name, span), lambda: self._series(target, span), nothing)
+        key = target.name, target.queue, span
+        return self._fresh(key, lambda before: self._series(target, span, before), nothing)
 
-    def _fresh(self, key: object, ask: Callable[[], Answer], nothing: Answer) -> Answer:
-        with self._lock:
-            now = self._clock()
-            at, kept = self._answers.get(key, (float("-inf"), nothing))
-            if now - at < self.refresh_s:
-                return kept  # type: ignore[return-value]  # of this key, so of this type
+    def _fresh(
+        self,
+        key: Hashable,
+        ask: Callable[[Answer | None], tuple[Answer, float]],
+        nothing: Answer,
+    ) -> Answer:
+        """The answer kept under `key`, or that of `ask`, which is given what was kept and says for
+        how long its answer is good."""
+        kept = self._of(key)
+        if self._monotonic() >= kept.due_at and kept.asks.acquire(blocking=kept.answer is None):
             try:
-                kept = ask()
-                self.error, self._answered_at = None, now
-            except PrometheusError as error:
-                self.error = str(error)
-            if len(self._answers) >= _KEPT_ANSWERS:
-                self._answers.clear()
-            self._answers[key] = (now, kept)
-            return kept  # type: ignore[return-value]  # of this key, so of this type
+                # Another may have asked while we waited.
+                if self._monotonic() >= kept.due_at:
+                    self._ask(kept, ask)
+            finally:
+                kept.asks.release()
+        return nothing if kept.answer is None else kept.answer
+
+    def _of(self, key: Hashable) -> _Kept:
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is None:
+                kept = _Kept()
+                self._kept.put(key, kept)
+            return kept
+
+    def _ask(self, kept: _Kept, ask: Callable[[Any], tuple[Any, float]]) -> None:
+        good_s = 0.0
+        try:
+            kept.answer, good_s = ask(kept.answer)
+            self.error, self._answered_at = None, self._clock()
+        except PrometheusError as error:
+            self.error = str(error)
+        kept.due_at = self._monotonic() + max(self.refresh_s, good_s)
 
     def _extras(self) -> Extras:
         extras: dict[str, dict[tuple[str, str], float]] = {kind: {} for kind in _KINDS}
@@ -123,18 +170,24 @@ class PageData:
             for severity, name, about in sorted(found)
         ]
 
-    def _series(self, target: Target, span: str) -> Series:
-        seconds = RANGES[span]
-        step = seconds / _POINTS
-        end = self._clock() // step * step
-        start = end - seconds
+    def _series(self, target: Target, span: str, before: Series | None) -> tuple[Series, float]:
+        """With what is settled of `before`; good until the next step is over."""
+        step, now = RANGES[span] / _POINTS, self._clock()
+        end = now // step * step
+        start, since = end - RANGES[span], end - RANGES[span]
         values: dict[str, list[float | None]] = {}
-        for labels, points in self._prometheus.matrix(chart_query(target, step), start, end, step):
-            row: list[float | None] = [None] * (_POINTS + 1)
+        if before is not None and start < before.end <= end:
+            moved = round((start - before.start) / step)
+            since = max(start, before.end - math.ceil(_SETTLED_S / step) * step)
+            settled = round((since - start) / step)
+            for name, row in before.values.items():
+                values[name] = row[moved : moved + settled] + [None] * (_POINTS + 1 - settled)
+        for labels, points in self._prometheus.matrix(chart_query(target, step), since, end, step):
+            row = values.setdefault(labels.get("series", ""), [None] * (_POINTS + 1))
             for at, value in points:
                 row[min(_POINTS, max(0, round((at - start) / step)))] = value
-            values[labels.get("series", "")] = row
-        return Series(start, step, values)
+        known = {name: row for name, row in values.items() if any(v is not None for v in row)}
+        return Series(start, step, known), end + step - now
 
 
 def chart_query(target: Target, step_s: float) -> str:

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import pairwise
-from typing import Any
 
 from scaler.loop.controller import Controller
 from scaler.policy.decision import Action, Decision
@@ -24,18 +22,19 @@ from scaler.web.models import (
     OrderInForce,
     Performance,
     Recommendation,
-    ScaleEvent,
     System,
     TargetStatus,
+    TargetSummary,
     WorkerHealth,
 )
 from scaler.web.page_data import RANGES, Extras, PageData
+from scaler.web.scale_events import ScaleEvents
 from scaler.web.verdict import verdict
 
 _SHOWN_DECISIONS = 50
-_SHOWN_EVENTS = 60
+# Of all targets together: a thousand of them with fifty each would take seconds.
+_DASHBOARD_DECISIONS = 2500
 _WITHOUT_JOB = (WorkerCondition.STARTING, WorkerCondition.IDLE)
-_CHARTED_DECISIONS = 2000
 _RECOMMENDATIONS: dict[Action, Recommendation] = {
     Action.UP: "scale_up",
     Action.DOWN: "scale_down",
@@ -66,13 +65,33 @@ class StatusBoard:
         self.controller = controller
         self.watch = watch
         self.clock = clock
+        self.scale_events = ScaleEvents(controller.history, clock)
         self._links = links
         self._config_problem = config_problem
         self._version = version("rabbitreels-autoscaler")
 
     def target(self, name: str) -> Target | None:
         """The target of that name."""
-        return next((each for each in self.controller.targets if each.name == name), None)
+        return self.controller.target(name)
+
+    def summary(self, target: Target) -> TargetSummary:
+        """One target in short."""
+        cycle, memory = self.controller.latest(target.name), self.controller.memory(target.name)
+        decision = cycle.decision if cycle else None
+        fleet = decision.observation.fleet if decision else None
+        found = verdict(cycle, memory, bounds(target, self.clock()))
+        return TargetSummary(
+            name=target.name,
+            level=found.level,
+            text=found.text,
+            active_workers=fleet.running if fleet else None,
+            target_workers=decision.replicas if decision else None,
+            bound=decision.bound if decision else "",
+        )
+
+    def summaries(self) -> dict[str, TargetSummary]:
+        """All targets in short, by name."""
+        return {target.name: self.summary(target) for target in self.controller.targets}
 
     def statuses(self) -> list[TargetStatus]:
         """All targets now."""
@@ -156,24 +175,23 @@ class StatusBoard:
     def chart(self, target: Target, span: str) -> Chart:
         """The series of a span of RANGES, with its scale events."""
         series = self.watch.series(target, span)
-        since = self.clock() - RANGES[span]
-        kept = self.controller.history.decisions(target.name, since=since, limit=_CHARTED_DECISIONS)
         return Chart(
             start=series.start,
             step=series.step_s,
             series=dict(series.values),
-            events=scale_events(kept[::-1])[-_SHOWN_EVENTS:],
+            events=list(self.scale_events.of(target.name, RANGES[span])),
         )
 
     def dashboard(self) -> Dashboard:
-        """Everything at once."""
+        """Everything at once; of many targets fewer decisions each."""
         targets = self.controller.targets
+        share = max(1, min(_SHOWN_DECISIONS, _DASHBOARD_DECISIONS // max(1, len(targets))))
         return Dashboard(
             current_status={
                 each.name: self.status(each) if self.controller.latest(each.name) else None
                 for each in targets
             },
-            scaling_history={each.name: self.decisions(each) for each in targets},
+            scaling_history={each.name: self.decisions(each, limit=share) for each in targets},
             performance_metrics={each.name: self.performance(each) for each in targets},
             worker_health={each.name: self.workers(each) for each in targets},
         )
@@ -186,25 +204,10 @@ class StatusBoard:
             prometheus_error=self.watch.error,
             prometheus_silent_since=self.watch.silent_since,
             config_problem=self._config_problem(),
+            problems=list(self.controller.problems),
             prometheus_url=self._links.prometheus,
             grafana_url=self._links.grafana,
         )
-
-
-def scale_events(decisions: list[dict[str, Any]]) -> list[ScaleEvent]:
-    """Where the decided number changed, from decisions in the order of time."""
-    events = []
-    for before, after in pairwise(decisions):
-        if before["replicas"] != after["replicas"]:
-            events.append(
-                ScaleEvent(
-                    at=after["at"],
-                    before=before["replicas"],
-                    after=after["replicas"],
-                    reason=after["reason"],
-                )
-            )
-    return events
 
 
 def _worker(worker: Worker, queue: str, extras: Extras) -> WorkerHealth:

@@ -140,13 +140,16 @@ def burst_s(browser: Browser) -> list[float]:
 
 
 def cpu_s(controller: Controller, crew: Crew) -> float:
-    """Seconds of CPU that this process takes each second, with a cycle a second."""
-    began, used = time.monotonic(), time.process_time()
+    """Seconds of CPU that this process takes for each cycle beside the loop, which cycles on this
+    thread, once a second."""
+    began, used = time.monotonic(), time.process_time() - time.thread_time()
+    cycles = 0
     while time.monotonic() - began < WATCHED_S:
         crew.now += 1
         controller.cycle()
+        cycles += 1
         time.sleep(max(0.0, 1.0 - (time.monotonic() - began) % 1.0))
-    return (time.process_time() - used) / (time.monotonic() - began)
+    return (time.process_time() - time.thread_time() - used) / cycles
 
 
 def open_page_cpu(count: int, pages: int) -> float:
@@ -225,7 +228,7 @@ def main() -> int:
         "ten_pages_of_1000": open_page_cpu(MANY, 10),
     }
     result = {
-        "page_open_cpu_s_a_second": costs_open,
+        "page_open_cpu_s_a_cycle": costs_open,
         "page_interactive_ms": max(ready),
         "page_bare_json_ms": statistics.median(bare),
         "page_update_script_ms_median": statistics.median(costs),

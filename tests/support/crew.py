@@ -181,6 +181,6 @@ def controller_of(
 
 def board_of(crew: Crew, controller: Controller, refresh_s: float = 5.0) -> StatusBoard:
     """The status board over it."""
-    watch = PageData(KnownPrometheus(crew), refresh_s, lambda: crew.now)
+    watch = PageData(KnownPrometheus(crew), refresh_s, lambda: crew.now, lambda: crew.now)
     links = Links("http://prometheus:9090", "http://grafana:3000")
     return StatusBoard(controller, watch, links, clock=lambda: crew.now)

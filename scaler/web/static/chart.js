@@ -23,6 +23,7 @@ export class Chart {
     this.box = box;
     this.reading = reading;
     this.data = null;
+    this.marks = [];
     this.at = null;
     new ResizeObserver(() => this.draw()).observe(box);
   }
@@ -38,6 +39,17 @@ export class Chart {
     }
     this.data = data;
     this.draw();
+  }
+
+  mark(events) {
+    this.marks = events;
+    this.draw();
+  }
+
+  clear() {
+    this.data = null;
+    this.marks = [];
+    this.box.replaceChildren();
   }
 
   draw() {
@@ -155,10 +167,10 @@ export class Chart {
 
   events(s) {
     const base = s.height - BOTTOM;
-    return this.data.events.filter((event) => event.at >= s.start && event.at <= s.end + s.step).map((event) => {
+    return this.marks.filter((event) => event.at >= s.start && event.at <= s.end + s.step).map((event) => {
       const x = Math.min(s.atTime(event.at), s.width - RIGHT), up = event.after > event.before;
       const points = up ? `${x - 5},${base} ${x + 5},${base} ${x},${base - 9}` : `${x - 5},${base - 9} ${x + 5},${base - 9} ${x},${base}`;
-      return svg("polygon", { class: up ? "up" : "down", points }, svg("title", {}, `${clock(event.at)} ${event.before} → ${event.after}: ${event.reason}`));
+      return svg("polygon", { class: up ? "up" : "down", points }, svg("title", {}, `${clock(event.at)} ${number(event.before)} → ${number(event.after)}: ${event.reason}`));
     });
   }
 
@@ -166,7 +178,7 @@ export class Chart {
     const series = this.data.series;
     const peak = (name) => Math.max(0, ...(series[name] || []).map((value) => value || 0));
     if (!series.waiting) return "No data for this range.";
-    return `Demand and fleet. At most ${peak("waiting")} waiting, ${peak("in_flight")} in progress and ${plural(peak("workers"), "worker")}; ${plural(this.data.events.length, "scale event")}. Left and right arrows read values.`;
+    return `Demand and fleet. At most ${peak("waiting")} waiting, ${peak("in_flight")} in progress and ${plural(peak("workers"), "worker")}; ${plural(this.marks.length, "scale event")}. Left and right arrows read values.`;
   }
 
   point(s, x) {

@@ -24,7 +24,7 @@ function inputs(decision, base) {
 function inside(decision, base) {
   const steps = Object.entries(decision.proposals).map(([name, value]) => `${name} ${number(value)}`).join(" → ");
   const box = make("div", { class: "inside" });
-  if (steps) box.append(make("p", {}, `Steps: ${steps} → ${decision.replicas}`));
+  if (steps) box.append(make("p", {}, `Steps: ${steps} → ${number(decision.replicas)}`));
   if (decision.bound) box.append(make("p", {}, `Bound by ${decision.bound}`));
   if (decision.applied) box.append(make("p", {}, `Done: ${decision.applied}`));
   if (decision.note) box.append(make("p", {}, `Note: ${decision.note}`));
@@ -33,8 +33,8 @@ function inside(decision, base) {
 }
 
 function entry(decision, base) {
-  const before = decision.fleet ? decision.fleet.running : "?";
-  const chip = decision.action === "up" ? `▲ ${before} → ${decision.replicas}` : decision.action === "down" ? `▼ ${before} → ${decision.replicas}` : decision.action === "hold" ? `■ hold ${decision.replicas}` : `· ${decision.replicas}`;
+  const before = decision.fleet ? decision.fleet.running : "?", wanted = number(decision.replicas);
+  const chip = decision.action === "up" ? `▲ ${before} → ${wanted}` : decision.action === "down" ? `▼ ${before} → ${wanted}` : decision.action === "hold" ? `■ hold ${wanted}` : `· ${wanted}`;
   const why = decision.reason.replace(/^[^:]*: /, "");
   const root = make("details", { class: "decision" },
     make("summary", {},

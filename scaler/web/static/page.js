@@ -3,59 +3,34 @@ import { $, clock, make, now, number, plural, say, span } from "./dom.js";
 import { Chart } from "./chart.js";
 import { forgetDecisions, showDecisions } from "./decisions.js";
 import { ageFleet, showFleet } from "./fleet.js";
+import { heldTargets, keepTargets, markTarget, onChoice, showTargets } from "./targets.js";
 import { act, get, signedIn, signIn, Stream } from "./net.js";
 
-const shown = { target: "", range: "1h", statuses: [], system: null, role: "look", acting: false, lost: null, decisions: [] };
+const shown = { target: "", range: "1h", status: null, system: null, role: "look", acting: false, lost: null, decisions: [] };
+const PROBLEMS = 4;
 const chart = new Chart($("chart"), $("chart-read"));
-const rows = new Map();
 
 // Sections
 
 const sections = {
   system(data) { shown.system = data; banners(); say($("version"), `Autoscaler ${data.version}`); grafana(); },
-  status(data) {
-    shown.statuses = data;
-    if (!current()) { begin(); return; }
-    targets(); hero(); banners();
+  names(data) {
+    keepTargets(data);
+    if (!data.includes(shown.target)) begin();
   },
-  fleet: (data) => showFleet(data, current()?.service),
+  targets(data) { showTargets(data); banners(); },
+  status(data) { shown.status = data; hero(); },
+  fleet: (data) => showFleet(data, shown.status?.service),
   explanation: (data) => say($("sentence"), data),
   decisions(data) { shown.decisions = data; showDecisions(data, shown.system ? shown.system.prometheus_url : ""); },
   orders: showOrders,
   chart: (data) => chart.show(data),
+  events: (data) => chart.mark(data),
   alerts: showAlerts,
 };
 
-const current = () => shown.statuses.find((status) => status.name === shown.target);
-
-function targets() {
-  const many = shown.statuses.length > 1;
-  $("targets").hidden = !many;
-  if (!many) return;
-  for (const [name, row] of rows) {
-    if (!shown.statuses.some((status) => status.name === name)) { row.root.parentElement.remove(); rows.delete(name); }
-  }
-  for (const status of shown.statuses) {
-    let row = rows.get(status.name);
-    if (!row) {
-      row = { name: make("span", { class: "t-name" }, status.name), num: make("span", { class: "t-num" }), text: make("span", { class: "t-text" }) };
-      row.root = make("button", { type: "button", class: "target" }, make("span", { class: "t-dot", "aria-hidden": "true" }), row.name, row.num, row.text);
-      row.root.addEventListener("click", () => choose(status.name));
-      $("target-list").append(make("li", {}, row.root));
-      rows.set(status.name, row);
-    }
-    const chosen = status.name === shown.target;
-    row.root.className = `target ${status.verdict.level}`;
-    row.root.setAttribute("aria-current", chosen);
-    say(row.num, `${number(status.active_workers)} / ${number(status.target_workers)}`);
-    row.num.title = "workers running / wanted";
-    say(row.text, status.verdict.text);
-  }
-}
-
 function hero() {
-  const status = current();
-  if (!status) return;
+  const status = shown.status;
   document.title = `${status.verdict.text} · ${status.name}`;
   say($("name"), status.name);
   say($("queue"), `queue ${status.queue} · ${status.orchestrator} · ${status.service}`);
@@ -78,7 +53,7 @@ function hero() {
 }
 
 function since() {
-  const status = current();
+  const status = shown.status;
   if (!status) return;
   let text = "";
   const order = status.order;
@@ -92,11 +67,14 @@ function banners() {
   if (shown.lost !== null) found.push(["The scaler does not answer this page", `since ${clock(shown.lost)}. What is shown is as it was then.`]);
   if (system && system.prometheus_error) {
     const when = system.prometheus_silent_since ? ` since ${clock(system.prometheus_silent_since)}` : "";
-    const held = shown.statuses.filter((status) => status.bound === "unknown").map((status) => `${status.name} at ${plural(status.target_workers, "worker")}`);
+    const held = heldTargets();
     const what = held.length ? `Held: ${held.slice(0, 6).join(", ")}${held.length > 6 ? ` and ${held.length - 6} more` : ""}.` : "Nothing is scaled down meanwhile.";
     found.push([`Prometheus does not answer${when}`, `${system.prometheus_error}. ${what}`]);
   }
   if (system && system.config_problem) found.push(["The newest configuration is refused; the one before stays in force", system.config_problem]);
+  for (const problem of system ? system.problems.slice(0, PROBLEMS) : []) found.push(["Something fails", problem]);
+  const more = system ? system.problems.length - PROBLEMS : 0;
+  if (more > 0) found.push(["And more fails", `${plural(more, "problem")}; the log has them.`]);
   const text = JSON.stringify(found);
   if ($("banners").dataset.shown === text) return;
   $("banners").dataset.shown = text;
@@ -145,12 +123,22 @@ function open() {
   stream.open(`/api/targets/${encodeURIComponent(shown.target)}/events?range=${shown.range}`);
 }
 
+// What another target's page said is not this one's.
+function blank(name) {
+  shown.status = null;
+  $("verdict").className = "verdict";
+  for (const [id, text] of [["name", name], ["queue", ""], ["verdict-text", "Loading…"], ["verdict-since", ""], ["sentence", ""]]) say($(id), text);
+  for (const id of ["n-waiting", "n-flight", "n-workers", "n-target", "n-bounds", "n-parked"]) say($(id), "–");
+  forgetDecisions();
+  showFleet([]);
+  chart.clear();
+}
+
 function choose(name) {
-  if (name !== shown.target) { forgetDecisions(); showFleet([]); say($("sentence"), ""); }
+  if (name !== shown.target) blank(name);
   shown.target = name;
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
-  targets();
-  hero();
+  markTarget(name);
   open();
 }
 
@@ -160,7 +148,7 @@ let again = 0;
 async function begin() {
   clearTimeout(again);
   try {
-    const listed = answered("/api/targets");
+    const listed = answered("/api/summary");
     listed.catch(() => null);
     const session = await answered("/api/session");
     if (session === null) { stream.on.refused(); return; }
@@ -182,7 +170,7 @@ async function answered(path) {
   return answer.json();
 }
 
-async function arrive(session, statuses) {
+async function arrive(session, targets) {
   Object.assign(shown, session);
   $("sign-in").textContent = signedIn() ? "Sign out" : "Sign in";
   $("sign-in").hidden = !signedIn() && !shown.acting;
@@ -190,8 +178,9 @@ async function arrive(session, statuses) {
     $(id).disabled = !shown.acting;
     $(id).title = shown.acting ? "" : "Set HTTP_ACT_TOKEN on the scaler to allow actions";
   }
-  shown.statuses = statuses;
-  const found = statuses.find((status) => `#${encodeURIComponent(status.name)}` === location.hash) || statuses[0];
+  keepTargets(targets.map((target) => target.name));
+  showTargets(targets);
+  const found = targets.find((target) => `#${encodeURIComponent(target.name)}` === location.hash) || targets[0];
   if (found) choose(found.name);
   return Boolean(found);
 }
@@ -211,8 +200,7 @@ function ask(kind) {
   say($("order-title"), title); say($("order-says"), says); say($("order-go"), go); say($("order-error"), "");
   $("order-replicas-row").hidden = !replicas;
   $("order-replicas").required = replicas;
-  const status = current();
-  if (replicas) { $("order-replicas").max = status.max_workers; $("order-replicas").value = status.target_workers; }
+  if (replicas && shown.status) { $("order-replicas").max = shown.status.max_workers; $("order-replicas").value = shown.status.target_workers ?? ""; }
   $("order-for-row").hidden = !end;
   $("order-for").lastElementChild.hidden = kind === "override";
   if (kind === "override" && !$("order-for").value) $("order-for").value = "3600";
@@ -256,6 +244,7 @@ $("sign-in").addEventListener("click", () => {
 });
 $("ranges").addEventListener("change", (event) => { shown.range = event.target.value; open(); });
 window.addEventListener("hashchange", begin);
+onChoice(choose);
 
 // Dark and light: as the system says until it is chosen here.
 

@@ -18,8 +18,9 @@ from scaler.policy.memory import Memory
 from scaler.policy.observation import Known
 from scaler.policy.schedule import Bounds
 from scaler.policy.target import Target
-from scaler.web.events import Pulse, stream
-from scaler.web.status import scale_events
+from scaler.web.events import stream
+from scaler.web.feed import Feed, Pulse
+from scaler.web.scale_events import changes
 from scaler.web.verdict import verdict
 from tests.support.crew import START, Crew, board_of
 
@@ -234,7 +235,7 @@ def test_the_verdict_says_what_matters_first(
 def test_scale_events_are_where_the_number_changed() -> None:
     times = count(0.0)
     decisions = [{"at": next(times), "replicas": n, "reason": "r"} for n in (1, 1, 5, 5, 2)]
-    events = scale_events(decisions)
+    events = changes(decisions)
     assert [(e.at, e.before, e.after) for e in events] == [(2.0, 1, 5), (4.0, 5, 2)]
 
 
@@ -253,29 +254,25 @@ def test_known_signals_come_with_their_query(controller: Controller) -> None:
 def test_a_section_that_fails_leaves_the_others(
     crew: Crew, controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    board, pulse = board_of(crew, controller), Pulse()
+    board = board_of(crew, controller)
 
     def fails(_: Target) -> str:
         raise OSError("disk full")
 
     monkeypatch.setattr(board, "explanation", fails)
 
-    async def sections() -> list[str]:
-        beat = pulse.join()
-        assert beat is not None
-        found = []
-        async for event in stream(board, pulse, beat, controller.targets[0], "1h"):
-            found.append(event.splitlines()[0].removeprefix("event: "))
-            if found[-1] == "chart":
+    async def sections() -> set[str]:
+        pulse, found = Pulse(), set[str]()
+        feed = Feed(pulse, lambda: 5.0)
+        async for event in stream(board, feed, controller.targets[0], "1h"):
+            found |= {event.splitlines()[0].removeprefix("event: ")} - {": still here"}
+            if found == others:
                 pulse.end()
         return found
 
-    assert asyncio.run(sections()) == [
-        "status",
-        "system",
-        "fleet",
-        "decisions",
-        "orders",
-        "alerts",
-        "chart",
-    ]
+    others = {
+        *("system", "names", "targets", "alerts"),
+        *("status", "fleet", "decisions", "orders"),
+        *("chart", "events"),
+    }
+    assert asyncio.run(sections()) == others
