@@ -16,6 +16,8 @@ _SHOWN_DECISIONS = 25
 
 async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> AsyncIterator[str]:
     """Events as text until the server stops: what has changed, or a comment to keep it open."""
+    if feed.full:  # others came first since it was asked for
+        return
     event = asyncio.Event()
     with feed.looking(event, _topics(board, target, span)) as topics:
         told = [0] * len(topics)

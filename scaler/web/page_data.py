@@ -111,7 +111,8 @@ class PageData:
 
     def series(self, target: Target, span: str) -> Series:
         """Of one target over a span of RANGES, at most a step and a refresh interval old."""
-        nothing = Series(self._clock(), 1.0, {})
+        step = RANGES[span] / _POINTS
+        nothing = Series(self._clock() // step * step - RANGES[span], step, {})
         key = target.name, target.queue, span
         return self._fresh(key, lambda before: self._series(target, span, before), nothing)
 

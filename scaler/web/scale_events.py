@@ -12,7 +12,7 @@ from common.bounded import Recent
 from scaler.loop.history import History
 from scaler.web.models import ScaleEvent
 
-SHOWN = 60
+_SHOWN = 60
 _READ = 2000
 _KEPT = 128
 
@@ -50,7 +50,7 @@ class ScaleEvents:
             if last is not None:
                 found = [last, *(each for each in found if each["at"] > last["at"])]
             events = [*before.events, *changes(found)]
-            recent = [event for event in events if event.at >= since][-SHOWN:]
+            recent = [event for event in events if event.at >= since][-_SHOWN:]
             self._kept.put((target_name, span_s), _Read(recent, found[-1] if found else None))
             return recent
 

@@ -60,7 +60,9 @@ export class Chart {
     const root = svg("svg", {
       viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: "0", "aria-label": this.summary(),
     });
-    root.append(...this.grid(scale), ...this.gaps(scale), ...this.areas(scale), ...this.lines(scale), ...this.events(scale));
+    const nothing = Object.keys(this.data.series).length === 0;
+    if (nothing) root.append(svg("text", { x: width / 2, y: height / 2, "text-anchor": "middle" }, "No data for this range"));
+    else root.append(...this.grid(scale), ...this.gaps(scale), ...this.areas(scale), ...this.lines(scale), ...this.events(scale));
     this.cross = svg("line", { class: "cross", y1: TOP, y2: height - BOTTOM, visibility: "hidden" });
     root.append(this.cross);
     root.addEventListener("pointermove", (event) => this.point(scale, event.offsetX * (width / root.clientWidth)));

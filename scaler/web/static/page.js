@@ -6,14 +6,14 @@ import { ageFleet, showFleet } from "./fleet.js";
 import { heldTargets, keepTargets, markTarget, onChoice, showTargets } from "./targets.js";
 import { act, get, signedIn, signIn, Stream } from "./net.js";
 
-const shown = { target: "", range: "1h", status: null, system: null, role: "look", acting: false, lost: null, decisions: [] };
+const shown = { target: "", range: "1h", status: null, system: null, role: "look", acting: false, lost: null, decisions: [], alerts: [] };
 const PROBLEMS = 4;
 const chart = new Chart($("chart"), $("chart-read"));
 
 // Sections
 
 const sections = {
-  system(data) { shown.system = data; banners(); say($("version"), `Autoscaler ${data.version}`); grafana(); },
+  system(data) { shown.system = data; banners(); showAlerts(shown.alerts); say($("version"), `Autoscaler ${data.version}`); grafana(); },
   names(data) {
     keepTargets(data);
     if (!data.includes(shown.target)) begin();
@@ -26,7 +26,7 @@ const sections = {
   orders: showOrders,
   chart: (data) => chart.show(data),
   events: (data) => chart.mark(data),
-  alerts: showAlerts,
+  alerts(data) { shown.alerts = data; showAlerts(data); },
 };
 
 function hero() {

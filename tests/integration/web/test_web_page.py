@@ -210,7 +210,7 @@ def test_a_server_that_goes_and_comes_is_noticed(browser: Browser, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "body"), [("session", 429, "{}"), ("targets", 500, "no JSON")]
+    ("path", "status", "body"), [("session", 429, "{}"), ("summary", 500, "no JSON")]
 )
 def test_a_begin_that_is_refused_is_tried_again(
     browser: Browser, site: Site, path: str, status: int, body: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -13,16 +14,24 @@ import pytest
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
+from common.http import HttpSettings
+from scaler.external.answers import of_target
+from scaler.external.decisions import ControllerDecisions
+from scaler.external.errors import UnknownValueError
+from scaler.external.metadata import parse
 from scaler.loop.controller import Controller
+from scaler.orchestrators.base import FleetHandle, OrchestratorError
 from scaler.policy.memory import Memory
-from scaler.policy.observation import Known
+from scaler.policy.observation import Known, Worker
 from scaler.policy.schedule import Bounds
-from scaler.policy.target import Target
+from scaler.policy.target import Schedule, Target
+from scaler.web.access import Access
+from scaler.web.app import create_app
 from scaler.web.events import stream
 from scaler.web.feed import Feed, Pulse
 from scaler.web.scale_events import changes
 from scaler.web.verdict import verdict
-from tests.support.crew import START, Crew, board_of
+from tests.support.crew import START, Crew, board_of, controller_of
 
 LOOK = {"Authorization": "Bearer look-token-of-tests"}
 ACT = {"Authorization": "Bearer act-token-of-tests"}
@@ -145,6 +154,29 @@ def test_an_override_above_the_maximum_is_refused(client: TestClient) -> None:
     assert "at most max_workers, which is 5" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize(("opened_at", "most"), [(3, 3), (12, 12)])
+def test_an_override_may_be_as_high_as_the_schedule_in_force_lets_it(
+    client: TestClient, crew: Crew, controller: Controller, opened_at: int, most: int
+) -> None:
+    night = Schedule(name="night", start="0 22 * * *", end="0 6 * * *", max_workers=opened_at)
+    target = Target(max_workers=5, schedules=(night,))
+    controller.reconfigure([target], {"process": crew})
+    nonce = client.get("/api/nonce", headers=ACT).json()["nonce"]
+    body = {"reason": "x", "replicas": most + 1, "for_seconds": 60}
+    answer = client.post(
+        "/api/targets/video-creator/override",
+        json=body,
+        headers={**ACT, "X-Action-Nonce": nonce},
+    )
+    assert answer.status_code == 422
+    assert f"which is {most} by the schedule night" in answer.json()["detail"]
+    order(client, "video-creator", "override", {**body, "replicas": most})
+    crew.now += 1
+    controller.cycle()
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert (status["target_workers"], status["max_workers"]) == (most, most)
+
+
 def test_a_resume_ends_either(client: TestClient, crew: Crew, controller: Controller) -> None:
     for what in ("pause", "override"):
         body: dict[str, object] = {"reason": "x", "for_seconds": 600}
@@ -186,6 +218,9 @@ def test_an_order_that_cannot_be_kept_is_refused_with_the_reason(
     status = client.get("/api/targets/video-creator", headers=LOOK).json()
     assert status["order"] is None
     assert client.get("/api/targets/video-creator/orders", headers=LOOK).json() == []
+    order(client, "video-creator", "pause", {"reason": "again"})
+    status = client.get("/api/targets/video-creator", headers=LOOK).json()
+    assert status["order"]["reason"] == "again", "a later try is as good as a first"
 
 
 def test_blindness_is_told_with_its_begin(
@@ -249,6 +284,79 @@ def test_known_signals_come_with_their_query(controller: Controller) -> None:
     latest = controller.latest("video-creator")
     assert latest is not None
     assert isinstance(latest.decision.observation.waiting, Known)
+
+
+class Away(Crew):
+    """Neither Prometheus nor the engine ever answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blind = True
+
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
+        raise OrchestratorError("the engine is not reachable")
+
+
+def test_where_no_number_was_ever_known_it_is_null_and_said_why(tmp_path: Path) -> None:
+    away = Away()
+    controller = controller_of(away, [Target()], tmp_path)
+    with closing(controller.history):
+        board = board_of(away, controller)
+        app = create_app(board, Access(HttpSettings(), None), health_check=lambda: None)
+        client = TestClient(app)
+        status = client.get("/api/targets/video-creator").json()
+        assert status["target_workers"] is None
+        assert status["active_workers"] is None
+        assert "no number is given, as none was ever known" in status["verdict"]["text"]
+        (summary,) = client.get("/api/summary").json()
+        assert (summary["target_workers"], summary["level"]) == (None, "bad")
+        newest = client.get("/api/targets/video-creator/explanation").json()
+        assert newest["decision"]["replicas"] is None
+        assert "No number was ever known" in newest["text"]
+        assert "null" not in newest["text"]
+        said = client.get("/metrics/dashboard").json()
+        assert said["current_status"]["video-creator"]["target_workers"] is None
+        trigger, decisions = parse({"target": "video-creator"}), ControllerDecisions(controller)
+        cycle = controller.latest("video-creator")
+        assert cycle is not None
+        with pytest.raises(UnknownValueError, match="no number is known for video-creator"):
+            of_target(trigger, decisions, now=cycle.made_at, max_age_s=120)
+
+
+def test_what_fails_beside_the_deciding_is_told(client: TestClient, controller: Controller) -> None:
+    assert client.get("/api/system", headers=LOOK).json()["problems"] == []
+
+    def fails() -> None:
+        raise OSError("no such pod")
+
+    controller.subscribe(fails, "a listener")
+    controller.cycle()
+    (problem,) = client.get("/api/system", headers=LOOK).json()["problems"]
+    assert "a listener" in problem
+    assert "no such pod" in problem
+
+
+def test_of_a_thousand_targets_a_few_are_named(tmp_path: Path) -> None:
+    crew = Crew()
+    targets = [Target(name=f"t{n:04}", queue=f"q{n}", service=f"s{n}") for n in range(1_000)]
+    controller = controller_of(crew, targets[:1], tmp_path)
+    app = create_app(
+        board_of(crew, controller), Access(HttpSettings(), None), health_check=lambda: None
+    )
+    client = TestClient(app)
+    assert client.get("/-/ready").status_code == 200
+    controller.reconfigure(targets, {"process": crew})
+    ready = client.get("/-/ready")
+    assert ready.status_code == 503
+    assert "t0001" in ready.text
+    assert len(ready.text) < 200
+    assert "990 more" in client.get("/api/targets/nobody").json()["detail"]
+    controller.cycle()
+    assert client.get("/-/ready").status_code == 200
+    assert len(client.get("/api/targets").json()) == len(client.get("/api/summary").json()) == 1_000
+    history = client.get("/metrics/dashboard").json()["scaling_history"]
+    assert max(map(len, history.values())) <= 2
+    controller.history.close()
 
 
 def test_a_section_that_fails_leaves_the_others(
