@@ -93,7 +93,8 @@ class DirectEngine:
         tls: Any = None,
     ) -> None:
         self._min_grace_s = min_grace_s
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
+        """For the answer to one question as a whole."""
         self._options: dict[str, Any] = {"base_url": host, "timeout": timeout_s}
         if tls is not None:
             self._options["tls"] = tls
@@ -185,7 +186,7 @@ class DirectEngine:
             answer = client.request(
                 method,
                 f"{client.base_url}/v{client.api_version}{path}",
-                timeout=(CONNECTS_IN_S, self._timeout_s),
+                timeout=(CONNECTS_IN_S, self.timeout_s),
                 stream=True,
                 allow_redirects=False,
                 **options,
@@ -219,12 +220,12 @@ class DirectEngine:
         thread = threading.Thread(target=run, name="engine", daemon=True)
         thread.start()
         try:
-            return done.result(self._timeout_s)
+            return done.result(self.timeout_s)
         except TimeoutError:
             late.set()
             self._client = None
             self._behind.append(thread)
-            words = f"the Docker engine has not answered within {self._timeout_s:g} s"
+            words = f"the Docker engine has not answered within {self.timeout_s:g} s"
             raise EngineAwayError(words) from None
 
 

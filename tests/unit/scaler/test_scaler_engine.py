@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from scaler.policy.target import Pool, Target
 from tests.support.engine_standin import EngineStandin, Handler
 from tests.support.hostile import TOKEN
 
-SHORT_S = 0.5
+LONG_S, SHORT_S = 60.0, 0.5
 
 
 @pytest.fixture
@@ -33,21 +34,38 @@ def standin() -> Iterator[EngineStandin]:
 
 
 @pytest.fixture
-def direct(standin: EngineStandin) -> Iterator[Swarm]:
-    made = Swarm(DirectEngine(standin.host, min_grace_s=300, timeout_s=SHORT_S))
+def engine(standin: EngineStandin) -> Iterator[DirectEngine]:
+    made = DirectEngine(standin.host, min_grace_s=300, timeout_s=LONG_S)
     yield made
     made.close()
 
 
 @pytest.fixture
-def through(standin: EngineStandin) -> Iterator[Swarm]:
+def direct(engine: DirectEngine) -> Swarm:
+    return Swarm(engine)
+
+
+@pytest.fixture
+def through(engine: DirectEngine) -> Iterator[Swarm]:
     registry = CollectorRegistry()
-    engine = DirectEngine(standin.host, min_grace_s=300, timeout_s=SHORT_S)
     gateway = Gateway(engine, min_workers=0, max_workers=10, registry=registry)
     with GatewayServer(gateway, TOKEN, registry, host="127.0.0.1", port=0) as server:
-        made = Swarm(GatewayEngine(f"http://127.0.0.1:{server.port}", TOKEN))
-        yield made
-        made.close()
+        client = GatewayEngine(f"http://127.0.0.1:{server.port}", TOKEN, timeout_s=LONG_S)
+        yield Swarm(client)
+        client.close()
+
+
+@contextmanager
+def misbehaving(
+    standin: EngineStandin, engine: DirectEngine, fault: Callable[[Handler], None]
+) -> Iterator[None]:
+    """Meanwhile the engine is waited for only for a moment, where it is one that hangs."""
+    standin.fault = fault
+    if fault in HANGING:
+        engine.timeout_s = SHORT_S
+    yield
+    engine.timeout_s = LONG_S
+    standin.fault = None
 
 
 @pytest.fixture(params=["direct", "through"])
@@ -241,11 +259,15 @@ def answered(status: int, content: Any) -> Callable[[Handler], None]:
 
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
-FAULTS: dict[str, Callable[[Handler], None]] = {
+SLOW: dict[str, Callable[[Handler], None]] = {
     "hangs": hang,
-    "drips its head": drip(HEAD, b"X: y\r\n"),
+    "drips its head": drip(HEAD + b"X: ", b"y"),
     "drips its body": drip(HEAD + b"Content-Length: 999999\r\n\r\n[", b" "),
     "breaks off": drip(HEAD + b"Content-Length: 5\r\n\r\n[", b""),
+}
+HANGING = list(SLOW.values())
+FAULTS: dict[str, Callable[[Handler], None]] = {
+    **SLOW,
     "closes": closed,
     "speaks another tongue": drip(b"220 smtp ready\r\n", b""),
     "is no JSON": answered(200, b"<html>"),
@@ -266,6 +288,7 @@ FAULTS: dict[str, Callable[[Handler], None]] = {
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 def test_an_engine_that_misbehaves_is_unknown_in_time_and_then_known_again(
     direct: Swarm,
+    engine: DirectEngine,
     standin: EngineStandin,
     fault: Callable[[Handler], None],
     monkeypatch: pytest.MonkeyPatch,
@@ -273,8 +296,7 @@ def test_an_engine_that_misbehaves_is_unknown_in_time_and_then_known_again(
     monkeypatch.setattr(engine_module, "LARGEST", 100_000)
     standin.add("one", 2)
     for _ in range(2):
-        standin.fault = fault
-        with pytest.raises(OrchestratorError) as caught:
+        with misbehaving(standin, engine, fault), pytest.raises(OrchestratorError) as caught:
             direct.refresh([])
         assert len(str(caught.value)) < 600
         assert str(caught.value).isprintable()
@@ -283,13 +305,12 @@ def test_an_engine_that_misbehaves_is_unknown_in_time_and_then_known_again(
         with pytest.raises(OrchestratorError):
             direct.discover()
         assert len(standin.requests) == asked, "nobody asks again before the next look"
-        standin.fault = None
         direct.refresh([])
         assert running(direct, "one") == 2
 
 
 def test_a_hanging_engine_costs_one_time_out_however_many_targets(
-    swarm: Swarm, standin: EngineStandin
+    swarm: Swarm, engine: DirectEngine, standin: EngineStandin
 ) -> None:
     targets = [target(f"service{number}") for number in range(50)]
     for one in targets:
@@ -297,12 +318,11 @@ def test_a_hanging_engine_costs_one_time_out_however_many_targets(
     swarm.refresh(targets)
     handles = [swarm.fleet(one, []) for one in targets]
     asked = len(standin.requests)
-    standin.fault = hang
-    for handle in handles:
-        with pytest.raises(OrchestratorError, match="not answer"):
-            handle.scale_up(2)
+    with misbehaving(standin, engine, hang):
+        for handle in handles:
+            with pytest.raises(OrchestratorError, match="not answer"):
+                handle.scale_up(2)
     assert len(standin.requests) == asked + 1
-    standin.fault = None
     with pytest.raises(OrchestratorError, match="not answer"):
         handles[0].scale_up(2)
     swarm.refresh(targets)
@@ -334,14 +354,14 @@ def test_a_change_whose_answer_is_lost_is_not_said_to_be_none(
 ) -> None:
     standin.add("one")
 
-    def deaf(handler: Handler) -> None:
+    def die(handler: Handler) -> None:
         if handler.command == "POST":
             handler.server.answer("POST", handler.path, handler.content)
-            hang(handler)
+            handler.close_connection = True
         else:
             handler.obey()
 
-    standin.fault = deaf
+    standin.fault = die
     direct.refresh([])
     with pytest.raises(OrchestratorError, match="whether replicas are 3 by now is not known"):
         direct.fleet(target("one"), []).scale_up(3)

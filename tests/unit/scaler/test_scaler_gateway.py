@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from scaler.gateway.guard import refusal
 from scaler.gateway.listener import GatewayServer
-from scaler.gateway.service import Gateway
+from scaler.gateway.service import FRESH_S, Gateway
 from scaler.orchestrators.base import OrchestratorError
 from scaler.orchestrators.swarm.engine import StaleVersionError, unfenced
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
@@ -117,10 +117,22 @@ def engine() -> Engine:
     return Engine()
 
 
+class Seconds:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def port(engine: Engine) -> Iterator[int]:
+def clock() -> Seconds:
+    return Seconds()
+
+
+@pytest.fixture
+def port(engine: Engine, clock: Seconds) -> Iterator[int]:
     registry = CollectorRegistry()
-    gateway = Gateway(engine, min_workers=1, max_workers=10, registry=registry)
+    gateway = Gateway(engine, min_workers=1, max_workers=10, registry=registry, clock=clock)
     with GatewayServer(gateway, TOKEN, registry, host="127.0.0.1", port=0) as server:
         yield server.port
 
@@ -145,6 +157,48 @@ def test_a_stale_version_is_told_as_such(engine: Engine, client: GatewayEngine) 
     with pytest.raises(StaleVersionError):
         client.set_replicas(old, 4)
     assert engine.seen.replicas == 1
+
+
+def test_a_change_that_comes_long_after_its_look_is_refused(
+    engine: Engine, client: GatewayEngine, clock: Seconds
+) -> None:
+    """Whoever decided on it may have been stopped, and another may lead."""
+    old = client.view("workers")
+    clock.now += FRESH_S + 0.1
+    client.view("workers")
+    with pytest.raises(OrchestratorError, match="workers was looked at more than 3 s ago"):
+        client.set_replicas(old, 4)
+    assert engine.seen.replicas == 1
+    fresh = client.view("workers")
+    clock.now += FRESH_S - 0.1
+    client.set_replicas(fresh, 4)
+    assert engine.seen.replicas == 4
+    fresh, clock.now = client.view("workers"), 5.0
+    with pytest.raises(OrchestratorError, match="ago"):
+        client.set_replicas(fresh, 5)  # a look at the gateway of before its restart
+
+
+def test_a_change_that_the_gateway_itself_holds_for_long_is_refused(
+    engine: Engine, client: GatewayEngine, clock: Seconds
+) -> None:
+    def slow(self: Engine, name: str) -> ServiceView:
+        clock.now += FRESH_S + 0.1
+        return self.seen
+
+    old = client.view("workers")
+    engine.view = slow.__get__(engine)  # type: ignore[method-assign]
+    with pytest.raises(OrchestratorError, match="looked at more than"):
+        client.set_replicas(old, 4)
+    assert engine.seen.replicas == 1
+
+
+def test_a_scaler_that_does_not_say_when_it_looked_is_served(
+    engine: Engine, client: GatewayEngine, clock: Seconds
+) -> None:
+    old = replace(client.view("workers"), look=None)
+    clock.now += 60
+    client.set_replicas(old, 4)
+    assert engine.seen.replicas == 4
 
 
 def test_what_changed_since_it_was_read_is_judged_anew(
