@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,7 +38,7 @@ class Discovery:
     ) -> None:
         """`defaults` are those of every target; services of `configured` are left to the file."""
         self.problems: Sequence[str] = ()
-        """What is no target now, and why: a sentence each."""
+        """What is no target now, or may not be meant to be one, and why: a sentence each."""
         self.formerly: Mapping[str, str] = {}
         """By a target's name the one that it had up to version 0.1, the service's without its
         stack's, where it was certainly this one's: what was remembered by it is true of it."""
@@ -87,6 +87,7 @@ class Discovery:
                         refused.append(str(error))
         claims = self._with_own_name(claims, refused)
         claims = self._told_apart(claims, refused)
+        refused += self._sharing(claims)
         self._targets: Sequence[Target] = [target for _, target in claims]
         self._refused: Sequence[str] = sorted(refused)
         self.formerly = _former_names(self._offers.values(), claims, self._configured)
@@ -142,12 +143,23 @@ class Discovery:
             if len(vhosts[claim[1].queue]) == 1 or held.get(claim[1].queue) == claim[1].vhost
         ]
 
+    def _sharing(self, claims: Sequence[Claim]) -> Iterator[str]:
+        """Of those that are targets, and may not be meant to be two."""
+        owners: defaultdict[str, list[str]] = defaultdict(list)
+        for target in (*self._configured, *(target for _, target in claims)):
+            owners[target.queue].append(target.name)
+        found = {target.queue for _, target in claims}
+        for queue, names in owners.items():
+            if len(names) > 1 and queue in found:
+                said = f"the targets {_all_of(sorted(names))} take from the same queue {queue}"
+                yield f"{said}: each is sized for all of its jobs; they might be one with pools"
+
     def _tell(self, problems: Sequence[str]) -> None:
         """Each is logged when it is new."""
         self.problems = tuple(cut(printable(problem), 1000) for problem in problems)
         for problem in self.problems:
             if problem not in self._complained:
-                _log.warning("not a target", reason=problem)
+                _log.warning("target problem", reason=problem)
             else:
                 del self._complained[problem]
             self._complained[problem] = None

@@ -81,7 +81,10 @@ def test_the_same_app_in_two_stacks_is_two_targets() -> None:
     look = discovery(offered(*both))
     assert sorted(names(look)) == ["news_editor", "reels_editor"]
     assert look.formerly == {}, "whose was what was remembered of editor, nobody knows"
-    assert look.problems == ()
+    (said,) = look.problems
+    assert said.startswith("the targets news_editor and reels_editor take from the same queue")
+    own = labelled("news", enable="true", queue="news"), labelled("reels", enable="true")
+    assert not discovery(offered(*offers_of(*own))).problems
 
 
 def test_a_target_that_had_its_stacks_name_cut_off_can_be_told_what_it_was_called() -> None:
@@ -176,12 +179,13 @@ def test_a_queues_name_is_taken_in_one_virtual_host_only(turned: bool) -> None:
     configured = Target(name="t", queue="render", service="s")
     look = discovery(offered(*(reversed(offers) if turned else offers)), configured)
     assert sorted(names(look)) == ["beside", "free"]
-    edit, render = look.problems
+    edit, render, shared = look.problems
     assert "edit1" in edit
     assert "edit2" in edit
     assert "neither is looked at" in edit
     assert "file" in render
     assert "only that in '/'" in render
+    assert "beside and t" in shared
 
 
 def test_what_is_no_target_any_more_is_no_problem_any_more() -> None:
