@@ -105,6 +105,8 @@ def test_who_was_stopped_for_long_knows_by_the_clock_alone(ledger: Ledger) -> No
 
 
 def test_a_ledger_that_hangs_is_asked_once_a_cycle(ledger: Ledger) -> None:
+    now = 100.0
+
     class Hanging(Ledger):
         asked = 0
 
@@ -114,7 +116,6 @@ def test_a_ledger_that_hangs_is_asked_once_a_cycle(ledger: Ledger) -> None:
             self.asked += 1
             return super().take_lease(name, "another", ttl_s=ttl_s) and None
 
-    now = 100.0
     slow = Hanging(ledger._redis)
     leader = Leader(slow, clock=lambda: now)
     assert not any(leader.leads() for _ in range(100))
