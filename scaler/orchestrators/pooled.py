@@ -39,7 +39,7 @@ class _Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _PoolLook:
     """One pool as the wrapped orchestrator shows it."""
 
     pool: Pool
@@ -79,7 +79,7 @@ class _Pools(FleetHandle):
 
     facts: Fleet
     """The sum over the pools, without those workers that are not counted on any more."""
-    parts: Sequence[_Part]
+    parts: Sequence[_PoolLook]
     """Cheapest first."""
     changes: _Changes
 
@@ -179,10 +179,10 @@ class Pooled(Orchestrator):
 
     def _look(
         self, target: Target, pool: Pool, workers: Sequence[Worker] | None, before: Patience | None
-    ) -> _Part:
+    ) -> _PoolLook:
         handle = self._wrapped.fleet(target.in_pool(pool), workers)
         patience = waited(before, handle.facts, pool.pending_after, self._clock())
-        return _Part(pool, handle, patience)
+        return _PoolLook(pool, handle, patience)
 
     def discover(self) -> Sequence[Offer]:
         """As the wrapped one."""
@@ -198,7 +198,7 @@ def _parts(target: Target) -> Sequence[Target]:
     return [target.in_pool(pool) for pool in target.cheapest_first] or [target]
 
 
-def _sum(pools: Sequence[_Part]) -> Fleet:
+def _sum(pools: Sequence[_PoolLook]) -> Fleet:
     """One fleet of all; held only if every pool is."""
 
     def total(name: str) -> int:
@@ -225,15 +225,15 @@ def _sum(pools: Sequence[_Part]) -> Fleet:
     )
 
 
-def _less(pools: Sequence[_Part], name: str, lost: Sequence[int]) -> int:
+def _less(pools: Sequence[_PoolLook], name: str, lost: Sequence[int]) -> int:
     pairs = zip(pools, lost, strict=True)
     return sum(max(0, getattr(part.fleet, name) - gone) for part, gone in pairs)
 
 
-def _words(pools: Iterable[_Part], name: str) -> str:
+def _words(pools: Iterable[_PoolLook], name: str) -> str:
     return "; ".join(f"{part.pool.service}: {getattr(part.fleet, name)}" for part in pools)
 
 
-def _pool_fleet(part: _Part) -> PoolFleet:
+def _pool_fleet(part: _PoolLook) -> PoolFleet:
     fleet, running = part.fleet, part.place().counted
     return PoolFleet(part.pool.service, running, fleet.pending, fleet.draining, part.closed)

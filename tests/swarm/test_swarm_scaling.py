@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from scaler.loop.discovery import Discovery
 from scaler.orchestrators.base import FleetHandle, OrchestratorError
 from scaler.orchestrators.swarm.engine import DirectEngine, StaleVersionError, unfenced
 from scaler.orchestrators.swarm.orchestrator import Swarm
@@ -430,28 +429,3 @@ def test_a_stack_deploy_that_resets_the_count_is_mended_at_once(crew: Crew) -> N
     until(lambda: not crew.view("reset_few").hold, "those stopped having ended")
     assert looked(swarm, one).scale_up(4) == "reset_few: replicas 1 -> 4"
     crew.settled("reset_few", running=4)
-
-
-def test_the_same_app_in_two_stacks_is_two_targets_and_both_are_scaled(crew: Crew) -> None:
-    text = STACK.format(image=BASE, work=WORK.format(slow=0)).replace(
-        "replicas: 2", "replicas: 1\n      labels: {autoscaler.enable: 'true'}"
-    )
-    file = crew.manager.scratch / "twice.yml"
-    file.write_text(text.replace("deploy:", "stop_grace_period: 20s\n    deploy:"))
-    for stack in ("left", "right"):
-        crew.manager.cli("stack", "deploy", "--resolve-image", "never", "-c", str(file), stack)
-        crew.own(f"{stack}_few")
-    swarm = swarm_of(crew)
-    until(lambda: crew.running("left_few") and crew.running("right_few"), "the first workers")
-    swarm.refresh([])
-    discovery = Discovery({"swarm": swarm}, defaults={"min_workers": 0}, configured=())
-    targets = discovery()
-    assert [one.name for one in targets] == ["left_few", "right_few"]
-    swarm.refresh(targets)
-    for one in targets:
-        assert swarm.fleet(one, []).scale_up(2) == f"{one.name}: replicas 1 -> 2"
-    by_id = target(crew.view("left_few").id)
-    swarm.refresh([*targets, by_id])
-    with pytest.raises(OrchestratorError, match="left_few is claimed by the targets"):
-        swarm.fleet(by_id, [])
-    assert swarm.fleet(targets[1], []).facts.replicas == 2

@@ -11,8 +11,9 @@ import copy
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -78,6 +79,20 @@ def unfenced() -> None:
     """Lets everything pass."""
 
 
+@contextmanager
+def in_doubt(
+    seen: ServiceView, replicas: int, sent: Callable[[], bool] = lambda: True
+) -> Iterator[None]:
+    """Around a change: what was asked for, and not answered, may have been done."""
+    try:
+        yield
+    except EngineAwayError as error:
+        if not sent():
+            raise
+        doubt = f"{seen.name}: whether replicas are {replicas} by now is not known"
+        raise EngineAwayError(f"{doubt}: {error}") from error
+
+
 class DirectEngine:
     """An engine by its API: a manager's socket, or a TCP address with TLS.
 
@@ -120,7 +135,6 @@ class DirectEngine:
         self, seen: ServiceView, replicas: int, fence: Callable[[], None] = unfenced
     ) -> None:
         """Post the spec as the engine has it, with only the count changed, at `seen.version`."""
-
         sent = threading.Event()
 
         def change() -> None:
@@ -134,13 +148,8 @@ class DirectEngine:
             if not self._call.late.is_set():
                 self._post(f"/services/{quote(seen.id, safe='')}/update", seen.version, changed)
 
-        try:
+        with in_doubt(seen, replicas, sent.is_set):
             self._in_time(change)
-        except EngineAwayError as error:
-            if not sent.is_set():
-                raise
-            doubt = f"{seen.name}: whether replicas are {replicas} by now is not known"
-            raise EngineAwayError(f"{doubt}: {error}") from error
 
     def _listing(self) -> Listing:
         services, now = self._get("/services")
@@ -196,7 +205,8 @@ class DirectEngine:
                 done = method == "POST" and _is_fine(answer)
                 content = None if done else _content(answer, self._call.late)
         except _AWAY as error:
-            raise EngineAwayError(f"the Docker engine does not answer: {error}") from error
+            why = cut(printable(str(error)), 300)
+            raise EngineAwayError(f"the Docker engine does not answer: {why}") from error
         if not _is_fine(answer):
             raise _refusal(answer.status_code, content)
         return content, time_of(answer.headers)

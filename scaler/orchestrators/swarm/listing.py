@@ -42,6 +42,9 @@ class Listing:
         self._by_id = {entry.id: entry for entry in entries}
         self._by_name = {entry.name: entry for entry in self._by_id.values()}
 
+    def __contains__(self, identity: str) -> bool:
+        return identity in self._by_id
+
     def find(self, service: str) -> ListedService:
         """A service by its id, its name or the beginning of its id, as the engine itself finds
         it. Raises OrchestratorError naming it."""

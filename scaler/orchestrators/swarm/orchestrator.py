@@ -176,6 +176,7 @@ class Swarm(Orchestrator):
             with suppress(OrchestratorError):  # `fleet` says it
                 owners[listing.find(target.service).id].append(target.name)
         self._look = _Look(listing, owners)
+        self._behind = {one: lag for one, lag in self._behind.items() if one in listing}
 
     def discover(self) -> Sequence[Offer]:
         """Services labelled `autoscaler.enable=true`."""

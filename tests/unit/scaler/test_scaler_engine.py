@@ -270,6 +270,7 @@ FAULTS: dict[str, Callable[[Handler], None]] = {
     **SLOW,
     "closes": closed,
     "speaks another tongue": drip(b"220 smtp ready\r\n", b""),
+    "babbles": drip(b"\x1b[31m" * 20_000 + b"\r\n", b""),
     "is no JSON": answered(200, b"<html>"),
     "is nested without end": answered(200, b"[" * 100_000),
     "is no list": answered(200, {"message": "hello"}),
