@@ -13,6 +13,7 @@ from scaler.orchestrators.errors import OrchestratorError
 from scaler.orchestrators.swarm.engine import (
     EngineAwayError,
     StaleVersionError,
+    in_doubt,
     time_of,
     unfenced,
 )
@@ -60,7 +61,8 @@ class GatewayEngine:
         if seen.look is not None:
             numbers["look"] = str(seen.look)
         fence()
-        self._request("POST", f"/v1/services/{seen.id}/replicas", params=numbers)
+        with in_doubt(seen, replicas):
+            self._request("POST", f"/v1/services/{seen.id}/replicas", params=numbers)
 
     def _request(self, method: str, path: str, **options: Any) -> tuple[Any, Mapping[str, str]]:
         """What is answered, and its headers."""

@@ -351,7 +351,7 @@ def test_a_refusal_for_one_is_no_reason_not_to_ask_for_another(
 
 
 def test_a_change_whose_answer_is_lost_is_not_said_to_be_none(
-    direct: Swarm, standin: EngineStandin
+    swarm: Swarm, standin: EngineStandin
 ) -> None:
     standin.add("one")
 
@@ -363,9 +363,9 @@ def test_a_change_whose_answer_is_lost_is_not_said_to_be_none(
             handler.obey()
 
     standin.fault = die
-    direct.refresh([])
+    swarm.refresh([])
     with pytest.raises(OrchestratorError, match="whether replicas are 3 by now is not known"):
-        direct.fleet(target("one"), []).scale_up(3)
+        swarm.fleet(target("one"), []).scale_up(3)
     assert standin.replicas("one") == 3
 
 
