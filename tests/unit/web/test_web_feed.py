@@ -15,7 +15,7 @@ import pytest
 from scaler.loop.controller import Controller
 from scaler.policy.target import Target
 from scaler.web.events import stream
-from scaler.web.feed import MAX_PAGES, Feed, Part, Pulse
+from scaler.web.feed import MAX_PAGES, Feed, Section, Pulse
 from scaler.web.status import StatusBoard
 from tests.support.crew import Crew, board_of, controller_of
 from tests.support.log_lines import capture_logs
@@ -165,7 +165,7 @@ def test_nothing_is_made_once_nobody_looks(site: Site) -> None:
 
     async def body() -> None:
         event = asyncio.Event()
-        with site.feed.looking(event, {"key": [Part("part", read)]}):
+        with site.feed.looking(event, {"key": [Section("part", read)]}):
             await asyncio.wait_for(event.wait(), 60)
         before = made["part"]
         for _ in range(5):
@@ -186,7 +186,7 @@ def test_a_part_that_fails_is_logged_once_and_comes_back(site: Site) -> None:
     async def body() -> None:
         nonlocal broken
         event = asyncio.Event()
-        parts = [Part("sick", read), Part("other", lambda: site.crew.now)]
+        parts = [Section("sick", read), Section("other", lambda: site.crew.now)]
         with capture_logs() as logs, site.feed.looking(event, {"key": parts}) as (topic,):
             for turn in range(3):
                 await asyncio.wait_for(event.wait(), 60)
