@@ -126,7 +126,7 @@ def test_with_escapes_any_user_and_password_are_read_as_they_are(password: str, 
     for begin, shape in (("redis", LEDGER), ("https", SERVICE)):
         url = read(f"{begin}://{login}@host", shape)
         assert (url.user, url.password) == (user, password)
-        assert password not in repr(url) or len(password) < 4
+        assert password not in repr(url).replace("None", "") or len(password) < 4
 
 
 @pytest.mark.parametrize("shape", [BROKER, LEDGER, SERVICE])
