@@ -104,6 +104,7 @@ class Proxy:
 class _Terms:
     """What the settings come to."""
 
+    settings: RouteSettings
     headers: Mapping[str, str] = field(repr=False)
     proxy: Proxy | None
     context: ssl.SSLContext | None
@@ -131,10 +132,7 @@ class ClientPolicy:
         """Raises ConfigError, naming the variable."""
         self.prefix = prefix
         env = os.environ if environ is None else environ
-        start = f"{prefix}_"
-        self._environ = {
-            name.removeprefix(start): value for name, value in env.items() if name.startswith(start)
-        }
+        self._environ = own_of(prefix, env)
         self._model = model
         self._paths = [
             path for name, path in self._environ.items() if path and name.endswith("_FILE")
@@ -143,6 +141,11 @@ class ClientPolicy:
         self._seen = self._signature()
         self._terms = self._read()
         self._default: ssl.SSLContext | None = None
+
+    @property
+    def settings(self) -> RouteSettings:
+        """What was set."""
+        return self._now().settings
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -194,7 +197,7 @@ class ClientPolicy:
             raise ConfigError(name, error.value, error.allowed) from None
         files = (given.ca_file, given.cert_file, given.key_file)
         context = tls_context(self.prefix, *files) if any(files) else None
-        return _Terms(MappingProxyType(self._headers(given)), _proxy(given), context)
+        return _Terms(given, MappingProxyType(self._headers(given)), _proxy(given), context)
 
     def _headers(self, given: RouteSettings) -> dict[str, str]:
         found = _split_headers(given.headers.get_secret_value()) if given.headers else {}
@@ -210,6 +213,14 @@ class ClientPolicy:
             allowed = f"only one of {' and '.join(f'{self.prefix}_{way}' for way in ways)}"
             raise ConfigError(f"{self.prefix}_{ways[-1]}", HIDDEN, allowed)
         return found
+
+
+def own_of(prefix: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables with that prefix, without it."""
+    start = f"{prefix}_"
+    return {
+        name.removeprefix(start): value for name, value in environ.items() if name.startswith(start)
+    }
 
 
 def _proxy(given: RouteSettings) -> Proxy | None:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from common.errors import ConfigError
 from common.http import HttpSettings
+from common.outgoing import ClientPolicy, own_of
 from common.settings import load, read_yaml, variables
 from common.urls import without_credentials
 from scaler.config.load import ProgramSection, ScalerConfig, ScalingSection, scaling_variables
@@ -76,6 +77,22 @@ def of_environment(
             # It is the file's, and has been told.
             if not (isinstance(each, InForce) and each.name in ProgramSection.model_fields):
                 yield each
+    yield from _of_connection("PROMETHEUS", "prometheus_", environ)
+
+
+def _of_connection(
+    prefix: str, shown_as: str, environ: Mapping[str, str]
+) -> Iterator[InForce | ConfigError]:
+    """The same of how one service is connected to."""
+    try:
+        settings = ClientPolicy(prefix, environ).settings
+    except ConfigError as error:
+        yield error
+        return
+    _, names = variables(type(settings), own_of(prefix, environ))
+    for field in type(settings).model_fields:
+        origin = f"{prefix}_{names[field]}" if field in names else DEFAULT
+        yield InForce(shown_as + field, _shown(getattr(settings, field)), origin)
 
 
 def of_required(

@@ -119,6 +119,7 @@ PREFIXES = {
     "WorkerSection": "worker.",
     "SwarmSettings": "swarm.",
     "ProcessSettings": "process.",
+    "OutgoingSettings": "prometheus_",
 }
 
 

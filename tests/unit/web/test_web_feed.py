@@ -15,7 +15,7 @@ import pytest
 from scaler.loop.controller import Controller
 from scaler.policy.target import Target
 from scaler.web.events import stream
-from scaler.web.feed import MAX_PAGES, Feed, Section, Pulse
+from scaler.web.feed import MAX_PAGES, Feed, Pulse, Section
 from scaler.web.status import StatusBoard
 from tests.support.crew import Crew, board_of, controller_of
 from tests.support.log_lines import capture_logs
