@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,15 @@ def test_only_what_has_changed_is_told(site: Site) -> None:
     run(body())
 
 
+async def closed(page: Any) -> None:
+    """As the server does with a page that is left."""
+    await page.aclose()
+
+
+def more_statuses(than: int, page: Page) -> bool:
+    return len(page.of("status")) > than
+
+
 def test_a_chart_is_made_when_a_step_is_over_and_not_in_every_cycle(site: Site) -> None:
     async def body() -> None:
         page = site.page(span="24h")
@@ -133,7 +142,7 @@ def test_a_chart_is_made_when_a_step_is_over_and_not_in_every_cycle(site: Site) 
         for turn in range(10):
             site.crew.waiting["t000"] = turn
             await site.cycle()
-            await page.read_until(lambda page, turn=turn: len(page.of("status")) > turn)
+            await page.read_until(partial(more_statuses, turn))
         assert len(page.of("chart")) == 1
         site.crew.now += 360
         site.crew.waiting["t000"] = 99
@@ -216,8 +225,7 @@ def test_so_many_pages_may_be_open_and_closed_ones_make_room(site: Site) -> None
             await anext(each)
         assert site.feed.full
         for each in streams:
-            async with aclosing(each):
-                pass
+            await closed(each)
         assert not site.feed.full
 
     run(body())
