@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from scaler.policy.target import Target
-from scaler.web.feed import Feed, Part
+from scaler.web.feed import Feed, Section
 from scaler.web.page_data import RANGES, Series
 from scaler.web.status import StatusBoard
 
 _SHOWN_DECISIONS = 25
 
 
-async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> AsyncIterator[str]:
+async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> AsyncGenerator[str]:
     """Events as text until the server stops: what has changed, or a comment to keep it open."""
     if feed.full:  # others came first since it was asked for
         return
@@ -38,7 +38,7 @@ async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> A
                 continue
 
 
-def _topics(board: StatusBoard, target: Target, span: str) -> Mapping[Any, Sequence[Part]]:
+def _topics(board: StatusBoard, target: Target, span: str) -> Mapping[Any, Sequence[Section]]:
     """What a page shows, by who else shows the same: all pages, those of the target, and those of
     the same span too."""
     return {
@@ -48,17 +48,17 @@ def _topics(board: StatusBoard, target: Target, span: str) -> Mapping[Any, Seque
     }
 
 
-def _of_all(board: StatusBoard) -> Sequence[Part]:
+def _of_all(board: StatusBoard) -> Sequence[Section]:
     controller = board.controller
     return (
-        Part("system", board.system, _plain),
-        Part("names", lambda: [each.name for each in controller.targets]),
-        Part("targets", board.summaries, _plain, listed=True),
-        Part("alerts", board.watch.alerts, _all_plain),
+        Section("system", board.system, _plain),
+        Section("names", lambda: [each.name for each in controller.targets]),
+        Section("targets", board.summaries, _plain, listed=True),
+        Section("alerts", board.watch.alerts, _all_plain),
     )
 
 
-def _of_target(board: StatusBoard, target: Target) -> Sequence[Part]:
+def _of_target(board: StatusBoard, target: Target) -> Sequence[Section]:
     name, history = target.name, board.controller.history
 
     def now() -> Target:
@@ -66,27 +66,27 @@ def _of_target(board: StatusBoard, target: Target) -> Sequence[Part]:
         return board.target(name) or target
 
     return (
-        Part("status", lambda: board.status(now()), _slim),
-        Part("explanation", lambda: board.explanation(now())),
-        Part(
+        Section("status", lambda: board.status(now()), _slim),
+        Section("explanation", lambda: board.explanation(now())),
+        Section(
             "fleet",
             lambda: (tuple(board.controller.workers(name)), now().queue, board.watch.extras()),
             lambda _: _all_plain(board.workers(now())),
         ),
-        Part(
+        Section(
             "decisions",
             lambda: history.decisions(name, limit=1),
             lambda _: _all_plain(board.decisions(now(), limit=_SHOWN_DECISIONS)),
         ),
-        Part("orders", lambda: history.orders(name, limit=5)),
+        Section("orders", lambda: history.orders(name, limit=5)),
     )
 
 
-def _of_chart(board: StatusBoard, target: Target, span: str) -> Sequence[Part]:
+def _of_chart(board: StatusBoard, target: Target, span: str) -> Sequence[Section]:
     name = target.name
     return (
-        Part("chart", lambda: board.watch.series(board.target(name) or target, span), _chart),
-        Part("events", lambda: board.scale_events.of(name, RANGES[span]), _all_plain),
+        Section("chart", lambda: board.watch.series(board.target(name) or target, span), _chart),
+        Section("events", lambda: board.scale_events.of(name, RANGES[span]), _all_plain),
     )
 
 

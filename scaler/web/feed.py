@@ -59,7 +59,7 @@ class Pulse:
 
 
 @dataclass(slots=True)
-class Part:
+class Section:
     """A part of the page, and how to make it. Where what `read` gives is as it was, nothing is
     made."""
 
@@ -82,7 +82,7 @@ class _Shown:
 class Topic:
     """Parts that are made together, after every cycle, while somebody looks."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Section]) -> None:
         self._parts = parts
         self._shown: dict[str, dict[str, _Shown]] = {part.name: {} for part in parts}
         self._changed: dict[str, int] = {part.name: 0 for part in parts}
@@ -128,13 +128,13 @@ class Topic:
                 for page in self.pages:
                     page.set()
 
-    def _failed(self, part: Part, error: Exception) -> None:
+    def _failed(self, part: Section, error: Exception) -> None:
         said = repr(error)
         if self._failing.get(part.name) != said:
             _log.error("section failed", section=part.name, error=said, exc_info=error)
         self._failing[part.name] = said
 
-    def _made(self, part: Part) -> tuple[Collection[str], Mapping[str, tuple[Any, str]]]:
+    def _made(self, part: Section) -> tuple[Collection[str], Mapping[str, tuple[Any, str]]]:
         """The keys that are gone, and value and text of what has changed by key. In a thread, so
         it changes nothing."""
         value = part.read()
@@ -169,7 +169,7 @@ class Feed:
 
     @contextmanager
     def looking(
-        self, event: asyncio.Event, wanted: Mapping[Any, Sequence[Part]]
+        self, event: asyncio.Event, wanted: Mapping[Any, Sequence[Section]]
     ) -> Iterator[Sequence[Topic]]:
         """The topics of these keys, each kept up to date, and `event` set when one has news,
         until the block is left."""
@@ -182,7 +182,7 @@ class Feed:
             for key in wanted:
                 self._leave(key, event)
 
-    def _joined(self, key: Any, parts: Sequence[Part], event: asyncio.Event) -> Topic:
+    def _joined(self, key: Any, parts: Sequence[Section], event: asyncio.Event) -> Topic:
         topic = self._topics.get(key)
         if topic is None:
             topic = self._topics[key] = Topic(parts)

@@ -15,7 +15,7 @@ import pytest
 from scaler.loop.controller import Controller
 from scaler.policy.target import Target
 from scaler.web.events import stream
-from scaler.web.feed import MAX_PAGES, Feed, Part, Pulse
+from scaler.web.feed import MAX_PAGES, Feed, Pulse, Section
 from scaler.web.status import StatusBoard
 from tests.support.crew import Crew, board_of, controller_of
 from tests.support.log_lines import capture_logs
@@ -40,6 +40,11 @@ class Page:
 
     def of(self, name: str) -> list[Any]:
         return [data for part, data in self.told if part == name]
+
+
+def told(name: str, times: int) -> Callable[[Page], bool]:
+    """Whether a page was told of a section so often."""
+    return lambda page: len(page.of(name)) >= times
 
 
 def whole(page: Page) -> bool:
@@ -101,7 +106,7 @@ def test_pages_of_the_same_target_and_span_share_what_is_made(
         assert made == {"status": 1, "explanation": 1, "summary": MANY}
         site.crew.waiting["t000"] = 3
         await site.cycle()
-        await asyncio.gather(*(p.read_until(lambda p: len(p.of("status")) == 2) for p in pages))
+        await asyncio.gather(*(p.read_until(told("status", 2)) for p in pages))
         assert made["status"] == 2
 
     run(body())
@@ -114,7 +119,7 @@ def test_only_what_has_changed_is_told(site: Site) -> None:
         await site.cycle()
         site.crew.waiting["t007"] = 9
         await site.cycle()
-        await page.read_until(lambda page: len(page.of("targets")) >= 2)
+        await page.read_until(told("targets", 2))
         first, *later = page.of("targets")
         assert len(first) == MANY
         changed = [row["name"] for rows in later for row in rows]
@@ -133,12 +138,12 @@ def test_a_chart_is_made_when_a_step_is_over_and_not_in_every_cycle(site: Site) 
         for turn in range(10):
             site.crew.waiting["t000"] = turn
             await site.cycle()
-            await page.read_until(lambda page, turn=turn: len(page.of("status")) > turn)
+            await page.read_until(told("status", turn + 1))
         assert len(page.of("chart")) == 1
         site.crew.now += 360
         site.crew.waiting["t000"] = 99
         await site.cycle()
-        await page.read_until(lambda page: len(page.of("chart")) == 2)
+        await page.read_until(told("chart", 2))
 
     run(body())
 
@@ -150,7 +155,7 @@ def test_targets_that_go_are_no_longer_named(site: Site) -> None:
         left = site.controller.targets[:3]
         site.controller.reconfigure(left, {"process": site.crew})
         await site.cycle()
-        await page.read_until(lambda page: len(page.of("names")) == 2)
+        await page.read_until(told("names", 2))
         assert page.of("names")[-1] == ["t000", "t001", "t002"]
 
     run(body())
@@ -165,7 +170,7 @@ def test_nothing_is_made_once_nobody_looks(site: Site) -> None:
 
     async def body() -> None:
         event = asyncio.Event()
-        with site.feed.looking(event, {"key": [Part("part", read)]}):
+        with site.feed.looking(event, {"key": [Section("part", read)]}):
             await asyncio.wait_for(event.wait(), 60)
         before = made["part"]
         for _ in range(5):
@@ -186,7 +191,7 @@ def test_a_part_that_fails_is_logged_once_and_comes_back(site: Site) -> None:
     async def body() -> None:
         nonlocal broken
         event = asyncio.Event()
-        parts = [Part("sick", read), Part("other", lambda: site.crew.now)]
+        parts = [Section("sick", read), Section("other", lambda: site.crew.now)]
         with capture_logs() as logs, site.feed.looking(event, {"key": parts}) as (topic,):
             for turn in range(3):
                 await asyncio.wait_for(event.wait(), 60)
