@@ -18,6 +18,8 @@ from common.http import Guard, HttpSettings
 
 NONCE_FOR_S = 60.0
 _ADDRESSES = 4096
+# One that was used can't be forgotten in its minute, so beyond these none is taken.
+_MOST_USED = 4096
 
 
 class Role(StrEnum):
@@ -78,7 +80,7 @@ class Nonces:
         with self._lock:
             while self._used and next(iter(self._used.values())) < now:
                 self._used.popitem(last=False)
-            if expires < now or nonce in self._used:
+            if expires < now or nonce in self._used or len(self._used) >= _MOST_USED:
                 return False
             self._used[nonce] = now + NONCE_FOR_S
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from scaler.policy.target import Target
@@ -14,7 +14,7 @@ from scaler.web.status import StatusBoard
 _SHOWN_DECISIONS = 25
 
 
-async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> AsyncIterator[str]:
+async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> AsyncGenerator[str]:
     """Events as text until the server stops: what has changed, or a comment to keep it open."""
     if feed.full:  # others came first since it was asked for
         return

@@ -13,6 +13,8 @@ from pydantic import SecretStr
 
 from common.http import HttpSettings
 from scaler.loop.controller import Controller
+from scaler.orchestrators.base import FleetHandle, OrchestratorError
+from scaler.policy.observation import Worker
 from scaler.policy.target import Target
 from scaler.web.access import Access
 from scaler.web.app import create_app
@@ -33,9 +35,14 @@ class Site:
     """A server over a Crew that cycles."""
 
     def __init__(
-        self, folder: Path, *, look: str | None = None, targets: Sequence[Target] = TARGETS
+        self,
+        folder: Path,
+        *,
+        look: str | None = None,
+        targets: Sequence[Target] = TARGETS,
+        crew: Crew | None = None,
     ) -> None:
-        self.crew = Crew()
+        self.crew = crew or Crew()
         self.crew.states["video-creator"] = {"w-1": "busy", "w-2": "idle", "w-3": "draining"}
         self.controller: Controller = controller_of(self.crew, targets, folder)
         http = HttpSettings(
@@ -189,6 +196,92 @@ def test_another_target_is_chosen(browser: Browser, site: Site) -> None:
         page.locator("#target-list button").nth(1).click()
         expect(page.locator("#name")).to_have_text("thumbnails")
         assert page.url.endswith("#thumbnails")
+
+
+def test_of_three_hundred_targets_one_is_found(browser: Browser, tmp_path: Path) -> None:
+    names = [f"team-{n % 7}-queue-{n:03}" for n in range(300)]
+    targets = [Target(name=name, queue=name, service=name) for name in names]
+    with (
+        Site(tmp_path, targets=targets) as site,
+        opened(browser, f"{site.url}#{names[200]}") as (page, complaints),
+    ):
+        expect(page.locator("#name")).to_have_text(names[200])
+        rows = page.locator("#target-list li:visible")
+        expect(rows).to_have_count(300)
+        expect(page.locator("#target-sum")).to_contain_text("300 targets")
+        page.fill("#target-search", "QUEUE-29")
+        expect(rows).to_have_count(10)
+        expect(page.locator("#target-sum")).to_contain_text("10 of 300 targets")
+        site.crew.waiting[names[299]] = 500
+        expect(rows.last).to_contain_text("500 jobs wait")
+        page.fill("#target-search", "500 jobs")
+        expect(rows).to_have_count(1)
+        assert violations(page) == []
+        rows.locator("button").click()
+        expect(page.locator("#name")).to_have_text(names[299])
+        expect(page.locator("#n-waiting")).to_have_text("500")
+        site.controller.reconfigure(targets[:200], {"process": site.crew})
+        expect(page.locator("#name")).to_have_text(names[0])
+        page.fill("#target-search", "")
+        expect(rows).to_have_count(200)
+    assert complaints.said == []
+
+
+class Away(Crew):
+    """Neither Prometheus nor the engine has ever answered, until they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blind = True
+
+    def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
+        if self.blind:
+            raise OrchestratorError("the engine is not reachable")
+        return super().fleet(target, workers)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_where_nothing_was_ever_known_the_page_says_so(
+    browser: Browser, tmp_path: Path, theme: Theme
+) -> None:
+    with (
+        Site(tmp_path, crew=Away()) as site,
+        opened(browser, site.url, theme=theme) as (page, complaints),
+    ):
+        verdict = page.locator("#verdict-text")
+        expect(verdict).to_contain_text("no number is given, as none was ever known")
+        for number in ("#n-waiting", "#n-flight", "#n-workers", "#n-target"):
+            expect(page.locator(number)).to_have_text("?")
+        expect(page.locator("#sentence")).to_contain_text("No number was ever known")
+        expect(page.locator("#chart")).to_contain_text("No data for this range")
+        expect(page.locator("#alerts")).to_contain_text("Unknown while Prometheus is silent")
+        expect(page.locator(".decision .chip").first).to_have_text("■ hold ?")
+        page.locator(".decision summary").first.click()
+        shown = page.locator("body").inner_text()
+        assert not re.search(r"\b(null|NaN|undefined|None)\b", shown)
+        assert violations(page) == []
+        site.crew.blind = False
+        expect(page.locator("#n-workers")).to_contain_text("2")
+        expect(page.locator("#n-target")).to_have_text("2")
+    assert complaints.said == []
+
+
+def test_what_fails_beside_the_deciding_is_shown_until_it_works(
+    browser: Browser, site: Site
+) -> None:
+    broken = True
+
+    def listens() -> None:
+        if broken:
+            raise OSError("no such pod")
+
+    site.controller.subscribe(listens, "pods")
+    with opened(browser, site.url) as (page, complaints):
+        expect(page.locator(".banner")).to_contain_text("no such pod")
+        assert violations(page) == []
+        broken = False
+        expect(page.locator(".banner")).to_have_count(0)
+    assert complaints.said == []
 
 
 def test_looking_with_a_token(browser: Browser, tmp_path: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from common.errors import InvalidInputError
 from scaler.external.answers import of_queries, of_target
+from scaler.external.decisions import ControllerDecisions
 from scaler.external.errors import UnknownValueError
 from scaler.external.metadata import Trigger, parse
 from scaler.external.upstream import KnownValue, Missing, Outcome
+from scaler.policy.target import Target
+from tests.support.crew import Crew, controller_of
 from tests.support.keda import TARGET, Board
 
 NOW = 1_000.0
@@ -77,6 +81,25 @@ def test_a_stand_in_is_active_whatever_the_activation_threshold() -> None:
         }
     )
     assert answer(trigger, Missing("no data", None)) == (2, True)
+
+
+@pytest.mark.parametrize("step", [-3_600.0, -120.0, 3_600.0])
+def test_a_loop_that_stopped_is_seen_whatever_the_clock_says(tmp_path: Path, step: float) -> None:
+    crew, trigger = Crew(), parse({"target": TARGET})
+    controller = controller_of(crew, [Target()], tmp_path)
+    decisions = ControllerDecisions(controller)
+    crew.now += step
+    decided = decisions.latest(TARGET)
+    assert decided is not None
+    now = decided.made_at + 119
+    assert of_target(trigger, decisions, now=now, max_age_s=120).age_s == pytest.approx(119)
+    with pytest.raises(UnknownValueError, match="121 s old"):
+        of_target(trigger, decisions, now=now + 2, max_age_s=120)
+    controller.cycle()
+    again = decisions.latest(TARGET)
+    assert again is not None
+    assert again.made_at >= decided.made_at
+    controller.history.close()
 
 
 def test_a_decision_is_passed_on_with_its_reason() -> None:

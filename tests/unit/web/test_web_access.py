@@ -198,3 +198,22 @@ def test_a_rate_limit_recovers() -> None:
     assert limit.allows("b")
     now[0] = 1
     assert limit.allows("a")
+
+
+def test_used_nonces_are_bounded_and_none_is_taken_twice() -> None:
+    now = [0.0]
+    nonces = Nonces(lambda: now[0])
+    issued = [nonces.issue() for _ in range(5_000)]
+    taken = [nonce for nonce in issued if nonces.accept(nonce)]
+    assert len(taken) == 4_096
+    assert not any(nonces.accept(nonce) for nonce in taken)
+    now[0] = 61
+    assert nonces.accept(nonces.issue())
+    assert len(nonces._used) == 1
+
+
+def test_addresses_without_end_take_a_bounded_memory() -> None:
+    limit = RateLimit(Rate(per_s=1, burst=2), lambda: 0.0)
+    for number in range(10_000):
+        limit.allows(f"10.0.{number // 256}.{number % 256}")
+    assert len(limit._buckets) == 4_096

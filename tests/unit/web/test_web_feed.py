@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from functools import partial
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,11 @@ class Page:
 
     def of(self, name: str) -> list[Any]:
         return [data for part, data in self.told if part == name]
+
+
+def told(name: str, times: int) -> Callable[[Page], bool]:
+    """Whether a page was told of a section so often."""
+    return lambda page: len(page.of(name)) >= times
 
 
 def whole(page: Page) -> bool:
@@ -101,7 +106,7 @@ def test_pages_of_the_same_target_and_span_share_what_is_made(
         assert made == {"status": 1, "explanation": 1, "summary": MANY}
         site.crew.waiting["t000"] = 3
         await site.cycle()
-        await asyncio.gather(*(p.read_until(lambda p: len(p.of("status")) == 2) for p in pages))
+        await asyncio.gather(*(p.read_until(told("status", 2)) for p in pages))
         assert made["status"] == 2
 
     run(body())
@@ -114,7 +119,7 @@ def test_only_what_has_changed_is_told(site: Site) -> None:
         await site.cycle()
         site.crew.waiting["t007"] = 9
         await site.cycle()
-        await page.read_until(lambda page: len(page.of("targets")) >= 2)
+        await page.read_until(told("targets", 2))
         first, *later = page.of("targets")
         assert len(first) == MANY
         changed = [row["name"] for rows in later for row in rows]
@@ -126,15 +131,6 @@ def test_only_what_has_changed_is_told(site: Site) -> None:
     run(body())
 
 
-async def closed(page: Any) -> None:
-    """As the server does with a page that is left."""
-    await page.aclose()
-
-
-def more_statuses(than: int, page: Page) -> bool:
-    return len(page.of("status")) > than
-
-
 def test_a_chart_is_made_when_a_step_is_over_and_not_in_every_cycle(site: Site) -> None:
     async def body() -> None:
         page = site.page(span="24h")
@@ -142,12 +138,12 @@ def test_a_chart_is_made_when_a_step_is_over_and_not_in_every_cycle(site: Site) 
         for turn in range(10):
             site.crew.waiting["t000"] = turn
             await site.cycle()
-            await page.read_until(partial(more_statuses, turn))
+            await page.read_until(told("status", turn + 1))
         assert len(page.of("chart")) == 1
         site.crew.now += 360
         site.crew.waiting["t000"] = 99
         await site.cycle()
-        await page.read_until(lambda page: len(page.of("chart")) == 2)
+        await page.read_until(told("chart", 2))
 
     run(body())
 
@@ -159,7 +155,7 @@ def test_targets_that_go_are_no_longer_named(site: Site) -> None:
         left = site.controller.targets[:3]
         site.controller.reconfigure(left, {"process": site.crew})
         await site.cycle()
-        await page.read_until(lambda page: len(page.of("names")) == 2)
+        await page.read_until(told("names", 2))
         assert page.of("names")[-1] == ["t000", "t001", "t002"]
 
     run(body())
@@ -225,7 +221,8 @@ def test_so_many_pages_may_be_open_and_closed_ones_make_room(site: Site) -> None
             await anext(each)
         assert site.feed.full
         for each in streams:
-            await closed(each)
+            async with aclosing(each):
+                pass
         assert not site.feed.full
 
     run(body())
