@@ -66,14 +66,15 @@ class Leader:
         try:
             token = self._ledger.take_lease(LEASE, self._holder, ttl_s=TTL_S)
         except LedgerError as error:
-            # However long that took: a ledger that hangs is not asked again for each target.
+            # However long that took: a ledger that hangs is not asked again for each target, nor
+            # is one that is slow.
             self._due_at = self._clock() + _AGAIN_S
             if not self._failing:
                 _log.warning("lease not renewed", reason=str(error))
             self._failing = True
             return
         self._failing = False
-        self._due_at = now + (_RENEW_S if token else _STAND_BY_S)
+        self._due_at = self._clock() + (_RENEW_S if token else _STAND_BY_S)
         if token != self._token:
             _log.info("became leader" if token else "standby", token=token)
         self._token = token

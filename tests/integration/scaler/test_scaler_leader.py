@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from common.ledger import Ledger
+from common.ledger import Ledger, LedgerError
 from common.records import WorkerRecord, WorkerState
 from scaler.loop.lease import LEASE, TTL_S, Leader
 from scaler.orchestrators.errors import OrchestratorError
@@ -104,7 +104,8 @@ def test_who_was_stopped_for_long_knows_by_the_clock_alone(ledger: Ledger) -> No
     leader.require()
 
 
-def test_a_ledger_that_hangs_is_asked_once_a_cycle(ledger: Ledger) -> None:
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_ledger_that_hangs_is_asked_once_a_cycle(ledger: Ledger, answers: bool) -> None:
     now = 100.0
 
     class Hanging(Ledger):
@@ -114,7 +115,9 @@ def test_a_ledger_that_hangs_is_asked_once_a_cycle(ledger: Ledger) -> None:
             nonlocal now
             now += 2
             self.asked += 1
-            return super().take_lease(name, "another", ttl_s=ttl_s) and None
+            if not answers:
+                raise LedgerError("ledger: timed out")
+            return None
 
     slow = Hanging(ledger._redis)
     leader = Leader(slow, clock=lambda: now)
