@@ -24,7 +24,7 @@ from pydantic import AfterValidator, SecretStr
 from common import urls
 from common.errors import HIDDEN, ConfigError, SecretInputError
 from common.logs import get
-from common.settings import Settings, load
+from common.settings import Settings, load, secrets_in
 from common.tls_files import tls_context
 
 _PROXY = urls.Shape(("http",), "[user:password@]host:port", port_needed=True, path=re.compile("/?"))
@@ -135,6 +135,10 @@ class ClientPolicy:
         self._environ = {
             name.removeprefix(start): value for name, value in env.items() if name.startswith(start)
         }
+        for secret, path in secrets_in(env).items():
+            name = secret.removeprefix(start.lower()).upper()
+            if secret.startswith(start.lower()) and not self._environ.get(name):
+                self._environ.setdefault(f"{name}_FILE", str(path))
         self._model = model
         self._paths = [
             path for name, path in self._environ.items() if path and name.endswith("_FILE")
