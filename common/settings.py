@@ -132,7 +132,7 @@ def variables(
     characters.
     """
     env = os.environ if environ is None else environ
-    folder = _secrets_in(env)
+    folder = secrets_in(env)
     values: dict[str, str] = {}
     names: dict[str, str] = {}
     for field, about in model.model_fields.items():
@@ -161,9 +161,9 @@ def _given(name: str, text: str, secret: bool) -> str:
     return text
 
 
-def _secrets_in(env: Mapping[str, str]) -> dict[str, Path]:
+def secrets_in(env: Mapping[str, str]) -> dict[str, Path]:
     """The files of the folder of secrets by the fields that they can set. `redis-url` is for the
-    field `redis_url` too, as Kubernetes' names are rather written so."""
+    field `redis_url` too, as Kubernetes' names are rather written so. Raises ConfigError."""
     given = env.get(SECRETS_DIR)
     if not given:
         return {}

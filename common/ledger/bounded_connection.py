@@ -69,12 +69,14 @@ class _BoundedSocket:
 
 class _PlainConnection(redis.Connection):
     def _connect(self) -> Any:
-        return _BoundedSocket(super()._connect())  # type: ignore[no-untyped-call]
+        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call] # theirs
+        return _BoundedSocket(connected)
 
 
 class _TlsConnection(redis.SSLConnection):
     def _connect(self) -> Any:
-        return _BoundedSocket(super()._connect())  # type: ignore[no-untyped-call]
+        connected: socket.socket = super()._connect()  # type: ignore[no-untyped-call] # theirs
+        return _BoundedSocket(connected)
 
 
 def bound(client: redis.Redis) -> redis.Redis:

@@ -98,6 +98,20 @@ def test_only_its_own_variables_count() -> None:
     assert ClientPolicy("GATEWAY", env, RouteSettings).headers == {}
 
 
+def test_a_folder_of_secrets_counts_too(tmp_path: Path) -> None:
+    for name in ("prometheus-bearer-token", "management_basic_auth"):
+        (tmp_path / name).write_text("user:word\n")
+    env = {"SECRETS_DIR": str(tmp_path)}
+    given = ClientPolicy("PROMETHEUS", env)
+    assert given.headers == {"Authorization": "Bearer user:word"}
+    replace(tmp_path / "prometheus-bearer-token", b"second")
+    assert given.headers == {"Authorization": "Bearer second"}
+    env["PROMETHEUS_BEARER_TOKEN"] = "third"
+    assert ClientPolicy("PROMETHEUS", env).headers == {"Authorization": "Bearer third"}
+    assert "Basic" in ClientPolicy("MANAGEMENT", env).headers["Authorization"]
+    assert ClientPolicy("GATEWAY", env).headers == {}
+
+
 def test_files_for_tls_are_checked_at_the_start(tmp_path: Path) -> None:
     ca, leaf = trustme.CA(), trustme.CA().issue_cert("client")
     good, bad, away = tmp_path / "good", tmp_path / "bad", tmp_path / "away"

@@ -118,6 +118,7 @@ def test_a_folder_of_secrets_is_there_and_says_each_once(tmp_path: Path) -> None
 @pytest.mark.parametrize("model", settings_classes(), ids=lambda model: model.__name__)
 def test_every_secret_of_every_program_is_read_so(model: type[Settings], tmp_path: Path) -> None:
     sound = {"management_url": "http://u:p@h", "http_basic_auth": "user:password"}
+    sound |= {"headers": "X-A: b", "proxy_url": "http://u:p@h:1", "basic_auth": "user:password"}
     sound["http_basic_auth_bcrypt"] = f"user:$2b$05${'a' * 53}"
     for field in secrets_of(model):
         value = required(model).get(field.upper()) or sound.get(field, "0123456789-abcdef")
