@@ -24,7 +24,7 @@ from pydantic import AfterValidator, SecretStr
 from common import urls
 from common.errors import HIDDEN, ConfigError, SecretInputError
 from common.logs import get
-from common.settings import Settings, load
+from common.settings import SECRETS_DIR, Settings, load, secrets_in
 from common.tls_files import tls_context
 
 _PROXY = urls.Shape(("http",), "[user:password@]host:port", port_needed=True, path=re.compile("/?"))
@@ -133,12 +133,14 @@ class ClientPolicy:
         env = os.environ if environ is None else environ
         start = f"{prefix}_"
         self._environ = {
-            name.removeprefix(start): value for name, value in env.items() if name.startswith(start)
+            name: value for name, value in env.items() if name.startswith((start, SECRETS_DIR))
         }
         self._model = model
         self._paths = [
             path for name, path in self._environ.items() if path and name.endswith("_FILE")
         ]
+        in_folder = secrets_in(self._environ).items()
+        self._paths += [str(path) for name, path in in_folder if name.startswith(start.lower())]
         self._lock = threading.Lock()
         self._seen = self._signature()
         self._terms = self._read()
@@ -187,11 +189,7 @@ class ClientPolicy:
         return [_state_of(path) for path in self._paths]
 
     def _read(self) -> _Terms:
-        try:
-            given = load(self._model, environ=self._environ)
-        except ConfigError as error:
-            name = f"{self.prefix}_{error.field}"
-            raise ConfigError(name, error.value, error.allowed) from None
+        given = load(self._model, environ=self._environ, prefix=f"{self.prefix}_")
         files = (given.ca_file, given.cert_file, given.key_file)
         context = tls_context(self.prefix, *files) if any(files) else None
         return _Terms(MappingProxyType(self._headers(given)), _proxy(given), context)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from common.errors import ConfigError
 from common.http import HttpSettings
+from common.outgoing import ClientPolicy, OutgoingSettings, RouteSettings
 from common.settings import load, read_yaml, variables
 from common.urls import without_credentials
 from scaler.config.load import ProgramSection, ScalerConfig, ScalingSection, scaling_variables
@@ -39,6 +40,8 @@ class _Origins(NamedTuple):
     settings: Callable[[], BaseModel | None]
     given: Mapping[str, Any] = {}
     """What the file says of them."""
+    variables: str = ""
+    """What the names of their variables begin with."""
 
 
 def in_force(
@@ -52,6 +55,8 @@ def in_force(
     yield from of_environment(config, environ)
     for name in sorted({target.orchestrator for target in config.targets}):
         yield from _of_part(_backend(name, config, worker, environ), environ)
+    if environ.get("GATEWAY_URL") or environ.get("GATEWAY_URL_FILE"):
+        yield from _of_part(_towards("GATEWAY", RouteSettings, environ), environ)
     scaling_env = scaling_variables(environ)
     yield from _of_part(_Origins("scaling.", lambda: config.scaling, scaling), scaling_env)
     yield from _of_part(_Origins("worker.", lambda: config.worker, worker), environ)
@@ -70,6 +75,7 @@ def of_environment(
         _Origins("", lambda: load(WebSettings, environ=environ)),
         _Origins("", lambda: load(ExternalScalerSettings, environ=environ, base=port)),
         _Origins("", lambda: load(PodDeletionCostSettings, environ=environ)),
+        _towards("PROMETHEUS", OutgoingSettings, environ),
     )
     for part in parts:
         for each in _of_part(part, environ):
@@ -103,12 +109,21 @@ def _backend(
     return _Origins(f"{name}.", lambda: settings_of(name, config.worker.given, environ), worker)
 
 
+def _towards(service: str, model: type[RouteSettings], environ: Mapping[str, str]) -> _Origins:
+    def settings() -> RouteSettings:
+        ClientPolicy(service, environ, model)  # also looks into the files
+        return load(model, environ=environ, prefix=start)
+
+    start = f"{service}_"
+    return _Origins(start.lower(), settings, variables=start)
+
+
 def _of_part(part: _Origins, env: Mapping[str, str]) -> Iterator[InForce | ConfigError]:
     try:
         settings = part.settings()
         if settings is None:
             return
-        _, names = variables(type(settings), env)
+        _, names = variables(type(settings), env, part.variables)
     except ConfigError as error:
         yield error
         return
