@@ -24,7 +24,7 @@ from pydantic import AfterValidator, SecretStr
 from common import urls
 from common.errors import HIDDEN, ConfigError, SecretInputError
 from common.logs import get
-from common.settings import Settings, load
+from common.settings import SECRETS_DIR, Settings, load, secrets_in
 from common.tls_files import tls_context
 
 _PROXY = urls.Shape(("http",), "[user:password@]host:port", port_needed=True, path=re.compile("/?"))
@@ -104,7 +104,6 @@ class Proxy:
 class _Terms:
     """What the settings come to."""
 
-    settings: RouteSettings
     headers: Mapping[str, str] = field(repr=False)
     proxy: Proxy | None
     context: ssl.SSLContext | None
@@ -132,20 +131,20 @@ class ClientPolicy:
         """Raises ConfigError, naming the variable."""
         self.prefix = prefix
         env = os.environ if environ is None else environ
-        self._environ = own_of(prefix, env)
+        start = f"{prefix}_"
+        self._environ = {
+            name: value for name, value in env.items() if name.startswith((start, SECRETS_DIR))
+        }
         self._model = model
         self._paths = [
             path for name, path in self._environ.items() if path and name.endswith("_FILE")
         ]
+        in_folder = secrets_in(self._environ).items()
+        self._paths += [str(path) for name, path in in_folder if name.startswith(start.lower())]
         self._lock = threading.Lock()
         self._seen = self._signature()
         self._terms = self._read()
         self._default: ssl.SSLContext | None = None
-
-    @property
-    def settings(self) -> RouteSettings:
-        """What was set."""
-        return self._now().settings
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -190,14 +189,10 @@ class ClientPolicy:
         return [_state_of(path) for path in self._paths]
 
     def _read(self) -> _Terms:
-        try:
-            given = load(self._model, environ=self._environ)
-        except ConfigError as error:
-            name = f"{self.prefix}_{error.field}"
-            raise ConfigError(name, error.value, error.allowed) from None
+        given = load(self._model, environ=self._environ, prefix=f"{self.prefix}_")
         files = (given.ca_file, given.cert_file, given.key_file)
         context = tls_context(self.prefix, *files) if any(files) else None
-        return _Terms(given, MappingProxyType(self._headers(given)), _proxy(given), context)
+        return _Terms(MappingProxyType(self._headers(given)), _proxy(given), context)
 
     def _headers(self, given: RouteSettings) -> dict[str, str]:
         found = _split_headers(given.headers.get_secret_value()) if given.headers else {}
@@ -213,14 +208,6 @@ class ClientPolicy:
             allowed = f"only one of {' and '.join(f'{self.prefix}_{way}' for way in ways)}"
             raise ConfigError(f"{self.prefix}_{ways[-1]}", HIDDEN, allowed)
         return found
-
-
-def own_of(prefix: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables with that prefix, without it."""
-    start = f"{prefix}_"
-    return {
-        name.removeprefix(start): value for name, value in environ.items() if name.startswith(start)
-    }
 
 
 def _proxy(given: RouteSettings) -> Proxy | None:

@@ -121,9 +121,10 @@ def section_of(content: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def variables(
-    model: type[BaseModel], environ: Mapping[str, str] | None = None
+    model: type[BaseModel], environ: Mapping[str, str] | None = None, prefix: str = ""
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """(values, names) of the fields of `model` that the environment sets.
+    """(values, names) of the fields of `model` that the environment sets, by names that begin
+    with `prefix`.
 
     A field `redis_url` is set by `REDIS_URL`, or by `REDIS_URL_FILE`, which names a file that
     holds the value; a secret also by a file of its name in the folder `SECRETS_DIR`. White space
@@ -136,7 +137,8 @@ def variables(
     values: dict[str, str] = {}
     names: dict[str, str] = {}
     for field, about in model.model_fields.items():
-        plain, by_file = field.upper(), f"{field.upper()}_FILE"
+        plain = f"{prefix}{field}".upper()
+        by_file, in_folder = f"{plain}_FILE", folder.get(plain.lower())
         secret = is_secret(about.annotation)
         if env.get(plain) and env.get(by_file):
             shown = shown_path(env[by_file])
@@ -145,9 +147,9 @@ def variables(
             values[field], names[field] = read_secret(by_file, env[by_file]), by_file
         elif env.get(plain):
             values[field], names[field] = _given(plain, env[plain], secret), plain
-        elif secret and field in folder:
-            name = f"{SECRETS_DIR}/{folder[field].name}"
-            values[field], names[field] = read_secret(name, folder[field]), name
+        elif secret and in_folder is not None:
+            name = f"{SECRETS_DIR}/{in_folder.name}"
+            values[field], names[field] = read_secret(name, in_folder), name
     return values, names
 
 
@@ -188,12 +190,14 @@ def load(
     environ: Mapping[str, str] | None = None,
     base: Mapping[str, Any] | None = None,
     base_name: str = "",
+    prefix: str = "",
 ) -> Model:
-    """`model` from the environment over `base` (a section of a file, called `base_name`).
+    """`model` from the environment over `base` (a section of a file, called `base_name`). The
+    variables' names begin with `prefix`.
 
     Raises ConfigError naming the variable or `base_name.field`, the value and what is allowed.
     """
-    values, names = variables(model, environ)
+    values, names = variables(model, environ, prefix)
     section = _trimmed_secrets(model, base or {}, base_name)
     try:
         return taken(model, {**section, **values})
@@ -201,12 +205,12 @@ def load(
         problem = error
     top, rest = problem.top, problem.path[1:]
     if top in names:
-        by_file = names[top] != top.upper()
+        by_file = names[top] != f"{prefix}{top}".upper()
         shown = _CONTENT if by_file else problem.value
         raise ConfigError(".".join((names[top], *rest)), shown, problem.allowed)
     if base_name and top in section:
         raise ConfigError(".".join((base_name, *problem.path)), problem.value, problem.allowed)
-    name = top.upper() if problem.path else "(whole)"
+    name = f"{prefix}{top}".upper() if problem.path else "(whole)"
     raise ConfigError(name, problem.value, problem.allowed)
 
 

@@ -79,7 +79,7 @@ def _connectable(environ: Mapping[str, str]) -> RunSettings:
 
     settings = load(RunSettings, environ=environ)
     # Connects at its first use only, but looks at all that the URL says.
-    Ledger.connect(settings.redis_url.get_secret_value()).close()
+    Ledger.of(settings).close()
     return settings
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, SecretStr
 
 from common.errors import ConfigError
 from common.http import HttpSettings
-from common.outgoing import ClientPolicy, own_of
+from common.outgoing import ClientPolicy, OutgoingSettings, RouteSettings
 from common.settings import load, read_yaml, variables
 from common.urls import without_credentials
 from scaler.config.load import ProgramSection, ScalerConfig, ScalingSection, scaling_variables
@@ -40,6 +40,8 @@ class _Origins(NamedTuple):
     settings: Callable[[], BaseModel | None]
     given: Mapping[str, Any] = {}
     """What the file says of them."""
+    variables: str = ""
+    """What the names of their variables begin with."""
 
 
 def in_force(
@@ -53,6 +55,8 @@ def in_force(
     yield from of_environment(config, environ)
     for name in sorted({target.orchestrator for target in config.targets}):
         yield from _of_part(_backend(name, config, worker, environ), environ)
+    if environ.get("GATEWAY_URL") or environ.get("GATEWAY_URL_FILE"):
+        yield from _of_part(_towards("GATEWAY", RouteSettings, environ), environ)
     scaling_env = scaling_variables(environ)
     yield from _of_part(_Origins("scaling.", lambda: config.scaling, scaling), scaling_env)
     yield from _of_part(_Origins("worker.", lambda: config.worker, worker), environ)
@@ -71,28 +75,13 @@ def of_environment(
         _Origins("", lambda: load(WebSettings, environ=environ)),
         _Origins("", lambda: load(ExternalScalerSettings, environ=environ, base=port)),
         _Origins("", lambda: load(PodDeletionCostSettings, environ=environ)),
+        _towards("PROMETHEUS", OutgoingSettings, environ),
     )
     for part in parts:
         for each in _of_part(part, environ):
             # It is the file's, and has been told.
             if not (isinstance(each, InForce) and each.name in ProgramSection.model_fields):
                 yield each
-    yield from _of_connection("PROMETHEUS", "prometheus_", environ)
-
-
-def _of_connection(
-    prefix: str, shown_as: str, environ: Mapping[str, str]
-) -> Iterator[InForce | ConfigError]:
-    """The same of how one service is connected to."""
-    try:
-        settings = ClientPolicy(prefix, environ).settings
-    except ConfigError as error:
-        yield error
-        return
-    _, names = variables(type(settings), own_of(prefix, environ))
-    for field in type(settings).model_fields:
-        origin = f"{prefix}_{names[field]}" if field in names else DEFAULT
-        yield InForce(shown_as + field, _shown(getattr(settings, field)), origin)
 
 
 def of_required(
@@ -120,12 +109,21 @@ def _backend(
     return _Origins(f"{name}.", lambda: settings_of(name, config.worker.given, environ), worker)
 
 
+def _towards(service: str, model: type[RouteSettings], environ: Mapping[str, str]) -> _Origins:
+    def settings() -> RouteSettings:
+        ClientPolicy(service, environ, model)  # also looks into the files
+        return load(model, environ=environ, prefix=start)
+
+    start = f"{service}_"
+    return _Origins(start.lower(), settings, variables=start)
+
+
 def _of_part(part: _Origins, env: Mapping[str, str]) -> Iterator[InForce | ConfigError]:
     try:
         settings = part.settings()
         if settings is None:
             return
-        _, names = variables(type(settings), env)
+        _, names = variables(type(settings), env, part.variables)
     except ConfigError as error:
         yield error
         return

@@ -87,8 +87,8 @@ import common.settings
 made = []
 load = common.settings.load
 def noted(*args, **kwargs):
-    made.append(load(*args, **kwargs))
-    return made[-1]
+    made.append((kwargs.get("prefix", "").lower(), load(*args, **kwargs)))
+    return made[-1][1]
 common.settings.load = noted
 from scaler.loop.controller import Controller
 from scaler.config.origin import _shown
@@ -102,8 +102,8 @@ def begun(self, *args, min_grace_s, **kwargs):
     begin(self, *args, min_grace_s=min_grace_s, **kwargs)
 DirectEngine.__init__ = begun
 run.run(Path(sys.argv[1]))
-told = [[type(each).__name__, name, _shown(getattr(each, name))]
-        for each in made for name in type(each).model_fields]
+told = [[type(each).__name__, prefix + name, _shown(getattr(each, name))]
+        for prefix, each in made if prefix != "_" for name in type(each).model_fields]
 print(json.dumps({"told": told, "held": held}))
 """
 FULL = """
@@ -119,7 +119,6 @@ PREFIXES = {
     "WorkerSection": "worker.",
     "SwarmSettings": "swarm.",
     "ProcessSettings": "process.",
-    "OutgoingSettings": "prometheus_",
 }
 
 
@@ -184,6 +183,9 @@ def test_the_grace_of_the_file_reaches_the_backends_and_the_variable_wins() -> N
         ({"REDIS_URL": "http://ledger"}, "REDIS_URL"),
         ({"REDIS_URL": "redis://ledger?no_such=1"}, "REDIS_URL"),
         ({"LOG_LEVEL": "loud"}, "LOG_LEVEL"),
+        ({"REDIS_CA_FILE": "/x", "REDIS_URL": "rediss://ledger"}, "REDIS_CA_FILE"),
+        ({"PROMETHEUS_CA_FILE": "/x"}, "PROMETHEUS_CA_FILE"),
+        ({"PROMETHEUS_BEARER_TOKEN": "a b"}, "PROMETHEUS_BEARER_TOKEN"),
         ({"HTTP_PORT": "99999"}, "HTTP_PORT"),
     ],
 )

@@ -9,6 +9,7 @@ import pytest
 from pydantic import SecretStr
 
 from common.errors import ConfigError
+from common.outgoing import ClientPolicy
 from common.secret_files import MAX_SECRET_BYTES, read_secret
 from common.settings import Settings, load, variables
 from tests.support.settings_classes import required, secrets_of, settings_classes
@@ -115,10 +116,23 @@ def test_a_folder_of_secrets_is_there_and_says_each_once(tmp_path: Path) -> None
         load(Held, environ={"SECRETS_DIR": str(tmp_path)})
 
 
+def test_what_a_client_carries_comes_from_the_folder_too(tmp_path: Path) -> None:
+    token = tmp_path / "prometheus-bearer-token"
+    token.write_text("\ufefffirst\r\n")
+    environ = {"SECRETS_DIR": str(tmp_path), "PROMETHEUS_HEADERS": " X-Tenant: a\n"}
+    policy = ClientPolicy("PROMETHEUS", environ)
+    assert policy.headers == {"X-Tenant": "a", "Authorization": "Bearer first"}
+    token.write_text("second of another length")
+    assert policy.headers["Authorization"] == "Bearer first", "that is no token"
+    token.write_text("second")
+    assert policy.headers["Authorization"] == "Bearer second"
+    assert ClientPolicy("GATEWAY", environ).headers == {}
+
+
 @pytest.mark.parametrize("model", settings_classes(), ids=lambda model: model.__name__)
 def test_every_secret_of_every_program_is_read_so(model: type[Settings], tmp_path: Path) -> None:
     sound = {"management_url": "http://u:p@h", "http_basic_auth": "user:password"}
-    sound |= {"headers": "X-A: b", "proxy_url": "http://u:p@h:1", "basic_auth": "user:password"}
+    sound |= {"basic_auth": "user:password", "headers": "X-Tenant: a", "proxy_url": "http://p:1"}
     sound["http_basic_auth_bcrypt"] = f"user:$2b$05${'a' * 53}"
     for field in secrets_of(model):
         value = required(model).get(field.upper()) or sound.get(field, "0123456789-abcdef")
