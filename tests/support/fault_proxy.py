@@ -191,7 +191,7 @@ class FaultProxy:
             end.close()
 
     def _spoilt_answer(self, client: socket.socket) -> None:
-        """Answer in the part's place where it is to answer nonsense; the connection is over then."""
+        """Answer in the part's place where it is to answer nonsense, and end the connection."""
         if self._fault is Spoiled.GARBAGE:
             client.sendall(random.Random(0).randbytes(512))
             raise ConnectionResetError
