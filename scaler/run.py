@@ -233,7 +233,10 @@ def _tend_pods(controller: Controller, stack: ExitStack) -> None:
             yield from controller.workers(target.name)
 
     keeper = PodDeletionCost(
-        Pods(settings), workers, interval_s=settings.pod_deletion_cost_interval_s
+        Pods(settings),
+        workers,
+        interval_s=settings.pod_deletion_cost_interval_s,
+        contained=controller.contained,
     )
     stack.callback(keeper.start().stop)
 

@@ -19,10 +19,10 @@ from pydantic import Field
 
 from common.errors import ConfigError, cut, printable
 from common.http_client import HttpClient, OutgoingError
-from common.logs import get
 from common.outgoing import ClientPolicy
 from common.secret_files import read_secret
 from common.settings import Settings
+from scaler.loop.containment import Containment, LoopPart, sentence
 from scaler.policy.observation import Worker, WorkerCondition
 
 ANNOTATION = "controller.kubernetes.io/pod-deletion-cost"
@@ -31,7 +31,6 @@ BUSY, IDLE = 1_000, 0
 _CHEAP = (WorkerCondition.IDLE, WorkerCondition.STARTING, WorkerCondition.UNHEALTHY)
 _TIMEOUT_S = 5.0
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_log = get("pod-deletion-cost")
 
 Workers = Callable[[], Iterable[Worker]]
 
@@ -51,6 +50,10 @@ class PodDeletionCostSettings(Settings):
 
 class KubernetesError(Exception):
     """The Kubernetes API did not answer, or refused."""
+
+
+class KubernetesAwayError(KubernetesError):
+    """It did not answer: nor will it for the next pod."""
 
 
 class Pods:
@@ -86,7 +89,7 @@ class Pods:
                 headers={"Content-Type": "application/merge-patch+json"},
             )
         except OutgoingError as error:
-            raise KubernetesError(str(error)) from None
+            raise KubernetesAwayError(str(error)) from None
         if answer.status == 404:
             return False
         if answer.status != 200:
@@ -107,12 +110,20 @@ class Pods:
 class PodDeletionCost:
     """Keeps the annotation in step with the workers' states, on a thread of its own."""
 
-    def __init__(self, pods: Pods, workers: Workers, *, interval_s: float) -> None:
+    def __init__(
+        self,
+        pods: Pods,
+        workers: Workers,
+        *,
+        interval_s: float,
+        contained: Containment | None = None,
+    ) -> None:
+        """What fails is told to `contained`."""
         self._pods = pods
+        self._contained = contained or Containment()
         self._workers = workers
         self._interval_s = interval_s
         self._known: dict[str, int] = {}
-        self._failing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pod-deletion-cost", daemon=True)
 
@@ -128,30 +139,33 @@ class PodDeletionCost:
         self._pods.close()
 
     def step(self) -> None:
-        """Write what has changed, busy pods first. What fails is tried again at the next step."""
+        """Write what has changed, busy pods first. What fails for one pod keeps no other waiting,
+        and is tried again at the next step."""
         wanted = costs(self._workers())
         self._known = {pod: cost for pod, cost in self._known.items() if pod in wanted}
         changed = [pod for pod, cost in wanted.items() if self._known.get(pod) != cost]
-        try:
-            for pod in sorted(changed, key=lambda pod: -wanted[pod]):
+        failures = []
+        for pod in sorted(changed, key=lambda pod: -wanted[pod]):
+            try:
                 # A pod that is not there is not asked for again until its worker changes.
                 self._pods.annotate(pod, wanted[pod])
                 self._known[pod] = wanted[pod]
-        except (KubernetesError, ConfigError) as error:
-            if not self._failing:
-                _log.error("pods are not annotated", error=str(error))
-            self._failing = True
+            except KubernetesAwayError as error:
+                failures.append(str(error))
+                break
+            except (KubernetesError, ConfigError) as error:
+                failures.append(str(error))
+        if failures:
+            self._contained.failed(LoopPart.PODS, "", f"not annotated: {failures[0]}")
         else:
-            if self._failing:
-                _log.info("pods are annotated again")
-            self._failing = False
+            self._contained.works(LoopPart.PODS)
 
     def _run(self) -> None:
         while not self._stop.wait(self._interval_s):
             try:
                 self.step()
-            except Exception as error:
-                _log.exception("step failed", error=repr(error))
+            except Exception as error:  # a fault of ours must not end it
+                self._contained.failed(LoopPart.PODS, "", sentence(error), error)
 
 
 def costs(workers: Iterable[Worker]) -> Mapping[str, int]:

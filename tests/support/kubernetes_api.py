@@ -22,6 +22,8 @@ class ApiServer:
         self.pods: dict[str, dict[str, str]] = {}
         self.requests: list[str] = []
         self.broken = False
+        self.forbidden: set[str] = set()
+        """Pods that the token may not patch."""
         self.authority = trustme.CA()
         account.mkdir()
         (account / "namespace").write_text("autoscaler\n")
@@ -69,6 +71,8 @@ class ApiServer:
                 folder, _, pod = self.path.rpartition("/")
                 assert folder == "/api/v1/namespaces/autoscaler/pods"
                 assert self.headers["Content-Type"] == "application/merge-patch+json"
+                if pod in api.forbidden:
+                    return 403
                 if pod not in api.pods:
                     return 404
                 change = json.loads(body)

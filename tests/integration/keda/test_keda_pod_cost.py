@@ -19,6 +19,7 @@ from scaler.external.pod_deletion_cost import (
     Pods,
     costs,
 )
+from scaler.loop.containment import Containment
 from scaler.policy.observation import Worker, WorkerCondition
 from tests.support.kubernetes_api import ApiServer
 from tests.support.waiting import until
@@ -78,6 +79,22 @@ def test_a_pod_that_is_gone_and_one_of_a_strange_name_stop_nobody(api: ApiServer
     keeper.step()
     assert api.cost_of("b") == "1000"
     assert sorted(path.rpartition("/")[2] for path in api.requests) == ["b", "gone"]
+
+
+def test_one_pod_that_is_refused_keeps_no_other_waiting_and_is_told(api: ApiServer) -> None:
+    api.pods, api.forbidden = {"a": {}, "b": {}, "c": {}}, {"a"}
+    workers, contained = [worker(name, "busy") for name in "abc"], Containment()
+    keeper = PodDeletionCost(
+        Pods(settings(api)), lambda: workers, interval_s=1, contained=contained
+    )
+    keeper.step()
+    assert (api.cost_of("b"), api.cost_of("c")) == ("1000", "1000")
+    (said,) = contained.sentences()
+    assert "HTTP 403 for pod a" in said
+    api.forbidden.clear()
+    keeper.step()
+    assert api.cost_of("a") == "1000"
+    assert not contained.sentences()
 
 
 def test_an_outage_is_made_up_for_and_a_new_token_is_taken(api: ApiServer) -> None:
