@@ -69,10 +69,8 @@ def files() -> dict[Path, str]:
     """The page."""
     askers: dict[str, dict[str, None]] = {}
     for query in all_queries():
-        for pattern in series_of(query.expr):
-            # What is taken together is named by a pattern of alternatives.
-            for series in pattern.split("|"):
-                askers.setdefault(series, {})[query.by] = None
+        for series in series_of(query.expr):
+            askers.setdefault(series, {})[query.by] = None
     text = _HEAD
     for title, rows in sections().items():
         text += f"## {title}\n\n{_COLUMNS}"

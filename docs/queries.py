@@ -76,7 +76,8 @@ def series_of(expr: str) -> set[str]:
         tree = promql_parser.parse(expr)
     except ValueError as error:
         raise ValueError(f"{expr} is no PromQL: {error}") from error
-    return {_name(selector) for selector in selectors(tree)}
+    # Several that are taken together are named as alternatives.
+    return {name for selector in selectors(tree) for name in _name(selector).split("|")}
 
 
 def selectors(node: Any) -> Iterator[Any]:

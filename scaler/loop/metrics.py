@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Gauge, Info
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
@@ -54,6 +54,11 @@ class ScalerMetrics:
             "1 while the newest configuration is in force, 0 while it is refused.",
             registry=registry,
         )
+        self._refused = Counter(
+            "autoscaler_config_reload_failures",
+            "Configurations that were refused while the scaler ran.",
+            registry=registry,
+        )
         self._cycle_s = Gauge(
             "autoscaler_cycle_duration_seconds", "Time that a cycle took.", registry=registry
         )
@@ -65,6 +70,7 @@ class ScalerMetrics:
     def reloaded(self, *, ok: bool) -> None:
         """A configuration was taken into force, or refused."""
         self._reload.set(ok)
+        self._refused.inc(not ok)
 
     def cycled(self, now: float, took_s: float) -> None:
         """The loop has ended a cycle at `now` (epoch seconds)."""
