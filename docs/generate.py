@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from common.records import WAIT_BUCKETS
-from docs import configuration_page, metrics_page, theme_pictures
+from docs import configuration_page, fault_page, metrics_page, theme_pictures
 from exporter.thresholds import THRESHOLDS, AlertSettings
 from grafana import build
 
@@ -28,6 +28,7 @@ def files() -> dict[Path, str]:
     return {
         **configuration_page.files(),
         **metrics_page.files(),
+        **fault_page.files(),
         **build.files(),
         ROOT / "prometheus/thresholds.yml": _thresholds(),
         _OPERATOR: _operator_rules(),

@@ -96,7 +96,7 @@ def record(decision: Decision, applied: Applied) -> dict[str, Any]:
 def done(applied: Applied) -> str:
     """What was done about a decision, "" for nothing."""
     parts = [f"in the way: {applied.obstacle}"] if applied.obstacle else []
-    parts += ["another scaler acts"] if applied.standby else []
+    parts += ["stands by, as it does not lead"] if applied.standby else []
     if applied.taken_back:
         parts.append(f"no longer asked to leave: {', '.join(applied.taken_back)}")
     if applied.asked:

@@ -95,6 +95,8 @@ class FaultProxy:
 
     def spoil(self, fault: Spoiled) -> None:
         """Be so from now on, to connections that there are as to new ones."""
+        if fault is self._fault:
+            return
         self._fault = fault
         match fault:
             case Spoiled.AWAY:
@@ -191,7 +193,7 @@ class FaultProxy:
             end.close()
 
     def _spoilt_answer(self, client: socket.socket) -> None:
-        """Answer in the part's place where it is to answer nonsense, and end the connection."""
+        """Answer nonsense in the part's place, where it is to; the connection is over then."""
         if self._fault is Spoiled.GARBAGE:
             client.sendall(random.Random(0).randbytes(512))
             raise ConnectionResetError
