@@ -9,7 +9,11 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+
+import trustme
 
 Deed = Callable[[socket.socket, threading.Event], None]
 
@@ -113,3 +117,32 @@ def _request(client: socket.socket) -> bytes:
     while len(body) < sum(lengths):
         body += client.recv(65_536)
     return head + b"\r\n\r\n" + body
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Certificates in files."""
+
+    ca: trustme.CA
+    folder: Path
+
+    @property
+    def ca_file(self) -> str:
+        path = self.folder / "ca.pem"
+        path.write_bytes(self.ca.cert_pem.bytes())
+        return str(path)
+
+    def client_files(self, name: str = "client") -> dict[str, str]:
+        leaf = self.ca.issue_cert(name)
+        cert, key = self.folder / "client.pem", self.folder / "client.key"
+        cert.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
+        key.write_bytes(leaf.private_key_pem.bytes())
+        return {"CERT_FILE": str(cert), "KEY_FILE": str(key)}
+
+    def server(self, *, asks: bool = False) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.ca.issue_cert("127.0.0.1").configure_cert(context)
+        if asks:
+            context.verify_mode = ssl.CERT_REQUIRED
+            self.ca.configure_trust(context)
+        return context

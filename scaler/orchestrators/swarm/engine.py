@@ -93,6 +93,18 @@ def in_doubt(
         raise EngineAwayError(f"{doubt}: {error}") from error
 
 
+class _Client(docker.APIClient):
+    """docker-py's client, which no proxy of the environment steers: an engine is a neighbour."""
+
+    @property
+    def trust_env(self) -> bool:
+        return False
+
+    @trust_env.setter
+    def trust_env(self, _: bool) -> None:
+        """`requests` sets it."""
+
+
 class DirectEngine:
     """An engine by its API: a manager's socket, or a TCP address with TLS.
 
@@ -190,7 +202,7 @@ class DirectEngine:
     def _request(self, method: str, path: str, **options: Any) -> tuple[Any, float]:
         try:
             if self._client is None:
-                self._client = docker.APIClient(version="auto", **self._options)
+                self._client = _Client(version="auto", **self._options)
             client = self._client
             answer = client.request(
                 method,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,9 +23,11 @@ from scaler.external import pod_deletion_cost
 from scaler.external.errors import UnknownValueError
 from scaler.external.instant_queries import InstantQueries
 from scaler.orchestrators.errors import OrchestratorError
+from scaler.orchestrators.swarm.engine import DirectEngine
 from scaler.orchestrators.swarm.gateway_engine import GatewayEngine
 from scaler.prometheus.client import Prometheus, PrometheusError
 from tests.support.misbehaving import (
+    Authority,
     Deed,
     Misbehaving,
     answer,
@@ -131,42 +132,15 @@ CLIENTS = {
 @pytest.fixture(autouse=True)
 def _limits(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """All of them patient, but for a test whose outcome is that the time is up."""
-    hasty = any("hasty" in str(each) for each in request.node.callspec.params.values())
+    # Of a test without parameters there are none.
+    parameters = getattr(request.node, "callspec", None)
+    hasty = parameters is not None and "hasty" in parameters.id
     limit_s = HASTY_S if hasty else PATIENT_S
     monkeypatch.setattr(limits, "seconds", limit_s)
     for module in (api_client, pod_deletion_cost, elevenlabs):
         monkeypatch.setattr(module, "_TIMEOUT_S", limit_s)
     monkeypatch.setattr("exporter.management._MAX_BYTES", 2_000_000)
     monkeypatch.setattr("worker.video.elevenlabs._ATTEMPTS", 1)
-
-
-@dataclass(frozen=True)
-class Authority:
-    """Certificates in files."""
-
-    ca: trustme.CA
-    folder: Path
-
-    @property
-    def ca_file(self) -> str:
-        path = self.folder / "ca.pem"
-        path.write_bytes(self.ca.cert_pem.bytes())
-        return str(path)
-
-    def client_files(self, name: str = "client") -> dict[str, str]:
-        leaf = self.ca.issue_cert(name)
-        cert, key = self.folder / "client.pem", self.folder / "client.key"
-        cert.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
-        key.write_bytes(leaf.private_key_pem.bytes())
-        return {"CERT_FILE": str(cert), "KEY_FILE": str(key)}
-
-    def server(self, *, asks: bool = False) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.ca.issue_cert("127.0.0.1").configure_cert(context)
-        if asks:
-            context.verify_mode = ssl.CERT_REQUIRED
-            self.ca.configure_trust(context)
-        return context
 
 
 @pytest.fixture
@@ -303,6 +277,17 @@ def test_nothing_of_the_environment_steers_a_connection(
         assert outcome(tried, f"http://127.0.0.1:{server.port}") == ""
     assert "c29tZWJvZHk6ZWxzZXM=" not in server.heads[0]
     assert f"Host: 127.0.0.1:{server.port}" in server.heads[0]
+
+
+def test_nor_that_to_a_docker_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with misbehaving(saying(answer(PAGE))) as server:
+        engine = DirectEngine(f"tcp://127.0.0.1:{server.port}", min_grace_s=1)
+        with pytest.raises(OrchestratorError):
+            engine.listing()
+        engine.close()
+    assert server.asked
 
 
 @pytest.mark.parametrize("client", CLIENTS)
