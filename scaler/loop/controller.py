@@ -209,11 +209,15 @@ class Controller:
         self.interval_s = interval_s
         while not stop.is_set():
             began = time.monotonic()
-            self.cycle()
+            self._cycle()
             stop.wait(max(0.0, self.interval_s - (time.monotonic() - began)))
 
     def cycle(self) -> list[str]:
         """One cycle of all targets; the sentence in which each ended."""
+        self._cycle()
+        return [state.sentence for state in self._states.values()]
+
+    def _cycle(self) -> None:
         began = time.monotonic()
         now = self._now()
         states = self._targets_of_cycle(now)
@@ -231,7 +235,6 @@ class Controller:
             with self.contained.of(LoopPart.LISTENER, name):
                 listener()
         self._watch_history()
-        return [state.sentence for state in states]
 
     def _now(self) -> float:
         """The cycle's time; what is remembered moves along where the clock was set."""
