@@ -17,6 +17,8 @@ _log = get("loop")
 class LoopPart(StrEnum):
     """What may fail without the loop's ending."""
 
+    CYCLE = "cycle"
+    """What is left of a cycle was not done."""
     DISCOVERY = "discovery"
     """Services that ask to be scaled were not looked for."""
     ORDERS = "orders"
@@ -78,8 +80,9 @@ class Containment:
     def forget(self, part: LoopPart, present: Collection[str]) -> None:
         """What is about none of `present` is gone, and so is its failure."""
         with self._lock:
-            for key in [key for key in self._failing if key[0] is part and key[1] not in present]:
-                del self._failing[key]
+            for key in list(self._failing):
+                if key[0] is part and key[1] and key[1] not in present:
+                    del self._failing[key]
 
     def failures(self) -> Mapping[LoopPart, int]:
         """How often each part has failed so far."""

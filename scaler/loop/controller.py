@@ -91,7 +91,7 @@ class Controller:
         """Replaces the states as a whole, since other threads read them."""
         self._lookout.watch(self._orchestrators)
         self._states = states
-        for part in (LoopPart.TARGET, LoopPart.FLEET, LoopPart.ORDERS):
+        for part in (LoopPart.TARGET, LoopPart.FLEET, LoopPart.ORDERS, LoopPart.HISTORY):
             self.contained.forget(part, states)
 
     def _states_of(
@@ -209,7 +209,8 @@ class Controller:
         self.interval_s = interval_s
         while not stop.is_set():
             began = time.monotonic()
-            self._cycle()
+            with self.contained.of(LoopPart.CYCLE):
+                self._cycle()
             stop.wait(max(0.0, self.interval_s - (time.monotonic() - began)))
 
     def cycle(self) -> list[str]:
@@ -283,7 +284,11 @@ class Controller:
         applied = self._applier.apply(state, look, decision)
         state.latest = cycle = Cycle(decision, applied)
         state.counts.decisions[decision.action] += 1
-        self._keep(state, cycle, now)
+        try:
+            self._keep(state, cycle, now)
+            self.contained.works(LoopPart.HISTORY, name)
+        except Exception as error:
+            self.contained.failed(LoopPart.HISTORY, name, sentence(error), error)
 
     def _keep(self, state: TargetState, cycle: Cycle, now: float) -> None:
         kind = cycle.kind

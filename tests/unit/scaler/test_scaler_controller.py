@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from common.ledger import LedgerError
 from scaler.loop import controller as loop
+from scaler.loop.containment import LoopPart
 from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
@@ -260,6 +262,29 @@ def test_a_fault_of_ours_does_not_end_the_loop(
     cycles(controller, world, 1)
     assert len(world.states) == 3
     assert not controller.problems
+
+
+def test_a_cycle_that_fails_as_a_whole_does_not_end_the_loop(
+    world: World, make: Callable[[], Controller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller, stop, turns = make(), threading.Event(), 0
+    begin = controller._targets_of_cycle
+
+    def fail_at_first(now: float) -> Sequence[Any]:
+        nonlocal turns
+        turns += 1
+        if turns == 3:
+            stop.set()
+        if turns == 1:
+            raise RuntimeError("can't start new thread")
+        return begin(now)
+
+    monkeypatch.setattr(controller, "_targets_of_cycle", fail_at_first)
+    controller.run(0.0, stop)
+    assert turns == 3
+    assert controller.contained.failures()[LoopPart.CYCLE] == 1
+    assert not controller.problems
+    assert controller.latest("video-creator") is not None
 
 
 def test_a_restarted_scaler_decides_as_the_one_before_would_have(
