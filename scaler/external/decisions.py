@@ -48,7 +48,6 @@ class ControllerDecisions:
 
     def __init__(self, controller: Controller) -> None:
         self._controller = controller
-        self.subscribe = controller.subscribe
 
     def names(self) -> Collection[str]:
         """The targets of the configuration, and those discovered."""
@@ -65,3 +64,7 @@ class ControllerDecisions:
             return None
         replicas, reason = cycle.decision.replicas, explain.reason(cycle.decision)
         return DecidedTarget(replicas, bool(replicas), cycle.made_at, reason)
+
+    def subscribe(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Have `callback` called after every cycle; returns what ends that."""
+        return self._controller.subscribe(callback, "KEDA")

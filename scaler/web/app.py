@@ -103,7 +103,7 @@ def create_app(
     app.state.board = board
     nonces, pulse = Nonces(), Pulse()
     app.state.pulse = pulse
-    board.controller.subscribe(pulse.beat)
+    board.controller.subscribe(pulse.beat, "pages")
     app.include_router(_machine_routes(board, health_check))
     app.include_router(_own_routes(board, access, nonces))
     app.include_router(_target_routes(board))
