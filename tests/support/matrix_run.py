@@ -138,6 +138,7 @@ class CellRun(contextlib.ExitStack):
         self.callback(self.crew.ledger.close)
         self.proxy: FaultProxy | None = None
         self.clock = MatrixClock(time.time())
+        self.scaler = contextlib.ExitStack()
         self._numbers: list[int | None] = []
         self._words: list[tuple[str, tuple[str, ...]]] = []
 
@@ -212,35 +213,19 @@ class CellRun(contextlib.ExitStack):
     def run(self) -> str:
         """What happened, in words. Raises AssertionError where a promise was not kept."""
         self.crew.show()
-        cold = self.cell.state is MatrixState.COLD
-        if not cold:
-            self.start()
-            until(self._steady, f"{self.cell} at rest", timeout_s=60)
-        elif self.cell.part in (MatrixPart.DISK, MatrixPart.CLOCK):
-            # There is a history, of the scaler before.
-            self.start()
-            until(self._steady, f"{self.cell} before", timeout_s=60)
-            self.scaler.close()
-        if self.cell.state is MatrixState.BURST:
-            self.crew.waiting = BURST
-            self.crew.show()
+        self._before()
         self._numbers, self._words = [], []
         self.fault.begin()
-        if cold:
+        if self.cell.state is MatrixState.COLD:
             self.start()
         for number in range(FAULTY_CYCLES):
             self.fault.cycle(number)
             self._cycle()
-            if number == 0:
+            if number == 0 and self.cell.state is MatrixState.DRAIN:
                 self._leaves()
-                self._takes_a_job()
         during = self._summary()
         self._said_of_disk()
-        if self.fault.restarts:
-            self.scaler.close()
-        self.fault.end()
-        if self.fault.restarts:
-            self.start()
+        self._mend()
         for _ in range(RECOVERED_WITHIN):
             self.crew.await_shown()
             self._cycle()
@@ -248,22 +233,42 @@ class CellRun(contextlib.ExitStack):
         self._settle()
         return f"{during} → {self._numbers[-1]}"
 
+    def _before(self) -> None:
+        """A scaler at rest, but for a cold one; and what has happened since it looked last."""
+        state, cold = self.cell.state, self.cell.state is MatrixState.COLD
+        # Where a cold one finds a history, it is of the scaler before.
+        if not cold or self.cell.part in (MatrixPart.DISK, MatrixPart.CLOCK):
+            self.start()
+            until(self._steady, f"{self.cell} at rest", timeout_s=60)
+        if cold:
+            self.scaler.close()
+        if state is MatrixState.BURST:
+            self.crew.waiting = BURST
+            self.crew.show()
+        if state is MatrixState.DRAIN:
+            self._takes_a_job()
+
+    def _mend(self) -> None:
+        """The fault is over, for a disk that failed after a restart."""
+        if self.fault.restarts:
+            self.scaler.close()
+        self.fault.end()
+        if self.fault.restarts:
+            self.start()
+
     def _leaves(self) -> None:
         """Who was asked to leave does so."""
         leaving = self.crew.asked() & self.crew.of(WorkerState.IDLE)
         for worker in leaving:
             self.fleet.leave(worker)
             self.crew.gone(worker)
-        if leaving:
-            self.crew.show()
+        self.crew.show()
 
     def _takes_a_job(self) -> None:
-        """Who is idle and was not asked to leave may be given one at any time."""
-        if self.cell.part in (MatrixPart.DISK, MatrixPart.CLOCK):
-            return
+        """Who is idle and was not asked to leave is given one, which Prometheus is yet to see."""
         for worker in self.crew.of(WorkerState.IDLE) - self.crew.asked():
             self.crew.states[worker] = WorkerState.BUSY
-            self.crew.show()
+        self.crew.report()
 
     def _said_of_disk(self) -> None:
         """What is not written down is said."""
