@@ -73,10 +73,10 @@ class MatrixWorld(contextlib.ExitStack):
         with self._lock:
             return next(self._databases)
 
-    def ledger(self, database: int, port: int | None = None, *, rest_s: float = 0.0) -> Ledger:
+    def ledger(self, database: int, port: int | None = None, **limits: float) -> Ledger:
         """A connection, through `port` where there is a proxy."""
         url = f"redis://127.0.0.1:{port or self.stack.redis_port}/{database}"
-        return Ledger.connect(url, rest_s=rest_s)
+        return Ledger.connect(url, **limits)
 
     def show(self, queue: str, step: int, page: str) -> None:
         """Have Prometheus know it."""
