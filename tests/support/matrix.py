@@ -33,7 +33,7 @@ class MatrixState(StrEnum):
     """Two busy workers, nothing waits."""
     DRAIN = "mid-drain"
     """One busy worker and two idle ones. One of these has been asked to leave, or in a Swarm both,
-    and does so; who was not is given a job meanwhile."""
+    and does so; who was not has just been given a job, which Prometheus is yet to see."""
     BURST = "mid-burst"
     """Two busy workers, and twenty more jobs have just come. The maximum is 4, the fallback 50."""
 
@@ -71,7 +71,7 @@ Row = tuple[str, str, str, str]
 _AS_EVER: Row = (
     "decides 2 → 2",
     "decides 2 → 2",
-    "decides 1, asks one to leave → 1",
+    "decides 1; decides 2 → 2",
     "decides 4, grows to 4 → 4",
 )
 # By fault; "" for those that have no row of their own.

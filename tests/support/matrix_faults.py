@@ -20,6 +20,10 @@ class MatrixFault(Protocol):
     restarts: bool
     """Whether what has failed works again only for a program that is started anew."""
 
+    @property
+    def acts(self) -> bool:
+        """Whether something fails now."""
+
     def begin(self) -> None: ...
 
     def cycle(self, number: int) -> None:
@@ -35,20 +39,21 @@ class NetworkFault:
 
     def __init__(self, proxy: FaultProxy, fault: str) -> None:
         self._proxy, self._fault = proxy, fault
+        self.acts = False
 
     def begin(self) -> None:
         self.cycle(0)
 
     def cycle(self, number: int) -> None:
         """One that flaps is there every other cycle."""
-        if self._fault != FLAPPING:
-            self._proxy.spoil(Spoiled(self._fault))
-        elif number % 2:
-            self._proxy.mend()
+        self.acts = self._fault != FLAPPING or number % 2 == 0
+        if self.acts:
+            self._proxy.spoil(Spoiled.REFUSED if self._fault == FLAPPING else Spoiled(self._fault))
         else:
-            self._proxy.spoil(Spoiled.REFUSED)
+            self._proxy.mend()
 
     def end(self) -> None:
+        self.acts = False
         self._proxy.mend()
 
 
@@ -56,6 +61,7 @@ class MatrixClock:
     """A wall clock that may be set or stand still, and one that just goes on."""
 
     restarts = False
+    acts = True
 
     def __init__(self, now: float, fault: str = "") -> None:
         self._now, self._fault = now, fault
@@ -93,6 +99,7 @@ class LockedHistory:
     """Somebody else holds the database."""
 
     restarts = False
+    acts = True
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "history.sqlite"
@@ -113,6 +120,8 @@ class LockedHistory:
 
 class LoopDisk(contextlib.ExitStack):
     """A small disk of its own, which can be full, or fail and be read-only. Use as a context."""
+
+    acts = True
 
     def __init__(self, folder: Path, fault: str) -> None:
         super().__init__()

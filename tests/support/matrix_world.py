@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -72,10 +73,10 @@ class MatrixWorld(contextlib.ExitStack):
         with self._lock:
             return next(self._databases)
 
-    def ledger(self, database: int, port: int | None = None, *, rest_s: float = 0.0) -> Ledger:
+    def ledger(self, database: int, port: int | None = None, **limits: float) -> Ledger:
         """A connection, through `port` where there is a proxy."""
         url = f"redis://127.0.0.1:{port or self.stack.redis_port}/{database}"
-        return Ledger.connect(url, rest_s=rest_s)
+        return Ledger.connect(url, **limits)
 
     def show(self, queue: str, step: int, page: str) -> None:
         """Have Prometheus know it."""
@@ -114,6 +115,12 @@ class MatrixCrew:
 
     def show(self) -> None:
         """To the ledger as workers do, to Prometheus as the exporter does."""
+        self.report()
+        self.steps += 1
+        self.world.show(self.queue, self.steps, self._page(time.time()))
+
+    def report(self) -> None:
+        """To the ledger alone: what Prometheus knows is older."""
         now = datetime.now(UTC)
         for worker, state in self.states.items():
             job = f"job-of-{worker}" if state is WorkerState.BUSY else None
@@ -130,8 +137,6 @@ class MatrixCrew:
                     task=self.tasks[worker],
                 )
             )
-        self.steps += 1
-        self.world.show(self.queue, self.steps, self._page(now.timestamp()))
 
     def gone(self, worker: str) -> None:
         """It has left by itself."""
@@ -153,7 +158,12 @@ class MatrixCrew:
     def _page(self, now: float) -> str:
         queue = f'queue="{self.queue}"'
         by_state = Counter(map(str, self.states.values()))
+        # So few jobs come, and they take so long, that none is provided for ahead.
         lines = [
+            f"queue:job_arrivals:rate5m{{{queue}}} 0.0001",
+            f"queue:job_arrivals:dispersion10m{{{queue}}} 1",
+            f"queue:job_duration_seconds:mean1h{{{queue}}} 30",
+            f"queue:worker_startup_seconds:mean1h{{{queue}}} 10",
             f'rabbitmq_queue_messages_ready{{{queue},vhost="/"}} {self.waiting}',
             f"autoscaler_jobs_in_flight{{{queue}}} {by_state[WorkerState.BUSY]}",
         ]
