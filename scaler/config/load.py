@@ -166,6 +166,8 @@ def _check_vhosts(targets: tuple[Target, ...]) -> None:
 def _check_pools(targets: tuple[Target, ...]) -> None:
     """A pool's service stands for its target alone: what runs in it is told apart by its name."""
     for number, target in enumerate(targets):
+        if not target.pools:
+            continue
         others = [other for other in targets if other is not target]
         taken = {name: other.name for other in others for name in (other.name, *other.services)}
         for place, pool in enumerate(target.pools):

@@ -5,23 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import ceil
+from functools import partial
+from math import ceil, inf
 from typing import NamedTuple
 
+from common.background import Background
 from scaler.policy.forecast import HOUR_S, KEPT_HOURS, forecast
 from scaler.policy.memory import Memory, Survival, look_back
 from scaler.policy.observation import Known, Observation
 from scaler.policy.remember import rebuild
-from scaler.policy.staffing import LOOK_BACK_S, keep_idle_for, startup_of
+from scaler.policy.staffing import LOOK_BACK_S, headroom, keep_idle_for, startup_of
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, quoted
-from scaler.prometheus.recorded import Grid, Past
+from scaler.prometheus.recorded import Grid, Past, Seen
 from scaler.prometheus.signals import NAMED_QUEUES, matcher
 
 # So many moments are looked at again, of all targets together: it takes about a second.
 _MOMENTS = 25_000
 # So many decided numbers are read, of all targets together.
-_DECISIONS = 100_000
+_DECISIONS = 30_000
 # Prometheus gives at most 11,000 points a series.
 _MOST_POINTS = 10_000
 _MINUTE_S = 60.0
@@ -47,6 +49,7 @@ class Restore:
         closely. `prometheus` may take its time."""
         self._prometheus = prometheus
         self._past = Past(prometheus)
+        self._threads = Background("decided", 1)
         self.interval_s = round(interval_s, 3)
 
     def __call__(self, due: Sequence[Due], now: float) -> Mapping[str, Memory]:
@@ -54,11 +57,10 @@ class Restore:
 
         Raises PrometheusError when the past is not known.
         """
-        targets = [each.target for each in due]
-        coarse, fine = self._moments(due, now)
-        seen = self._past.seen(targets, coarse, fine)
-        decided, found = self._decided(due, now)
-        hours = self._hours([target for target in targets if target.forecast], now)
+        reading = self._threads.submit(partial(self._decided, due, now))
+        seen = self._seen(due, now)
+        decided, found = reading.result()
+        hours = self._hours([each.target for each in due if each.target.forecast], now)
         memories = {}
         for target, last, _ in due:
             name = target.name
@@ -73,16 +75,36 @@ class Restore:
             memories[name] = _with_hours(memory, hours.get(target.queue, {}), target, now)
         return memories
 
-    def _moments(self, due: Sequence[Due], now: float) -> tuple[Grid, Grid | None]:
-        """The moments of the past to look at: all, or some and the last ones closely."""
-        length_s = max(_needed_s(each, now) for each in due)
+    def _seen(self, due: Sequence[Due], now: float) -> Mapping[str, Seen]:
+        """What was seen of each: at every moment that was decided at; or, of many, closely as long
+        as an idle worker is kept, and before that of those whose maximum may have been short."""
+        length_s, near_s = max(_needed_s(each, now) for each in due), max(map(_near_s, due))
         step_s = self._step(length_s * len(due), _MOMENTS)
-        near_s = max(_near_s(each) for each in due)
-        near_step_s = self._step(near_s * len(due), _MOMENTS)
-        if near_step_s >= step_s or near_s >= length_s:
-            return self._grid(now, length_s, step_s), None
-        fine = self._grid(now, near_s, near_step_s)
-        return self._grid(fine.first, length_s - near_s, step_s), fine
+        if step_s <= self.interval_s or near_s >= length_s:
+            return self._past.seen([each.target for each in due], self._grid(now, length_s, step_s))
+        near = self._grid(now, near_s, self._step(near_s * len(due), _MOMENTS))
+        present = [(each.target, each.seen) for each in due]
+        seen = dict(self._past.seen_lately(present, near))
+        short = self._maybe_short(due)
+        if short:
+            step_s = self._step(length_s * len(short), _MOMENTS)
+            far = self._grid(near.first, length_s - near_s, step_s)
+            for name, before in self._past.seen(short, far).items():
+                seen[name] = [*before, *seen[name]]
+        return seen
+
+    def _maybe_short(self, due: Sequence[Due]) -> list[Target]:
+        """Whose demand may have exceeded the maximum within the time that this matters."""
+        queues = matcher(each.target.queue for each in due)
+        demand = f"queue:jobs_demand:sum{{{queues}}}[{2 * LOOK_BACK_S:.0f}s]"
+        found = self._prometheus.vector(f"max by (queue) (max_over_time({demand}))")
+        highest = {sample.labels.get("queue", ""): sample.value for sample in found}
+        return [
+            each.target
+            for each in due
+            if each.target.schedules
+            or highest.get(each.target.queue, inf) + _allowance(each) > each.target.max_workers
+        ]
 
     def _step(self, span_s: float, most: int) -> float:
         """Seconds, a multiple of the interval, at which so long a span has `most` moments."""
@@ -114,11 +136,7 @@ class Restore:
 
     def _numbers(self, query: str, grid: Grid) -> dict[str, list[tuple[float, int]]]:
         series = self._prometheus.matrix(query, *grid)
-        return {
-            labels.get("target", ""): [(at, int(number)) for at, number in points]
-            for labels, points in series
-            if points
-        }
+        return {labels.get("target", ""): _changes(points) for labels, points in series if points}
 
     def _hours(self, targets: Sequence[Target], now: float) -> Mapping[str, Mapping[int, float]]:
         """By queue the mean demand of the finished hours, by their index."""
@@ -135,12 +153,27 @@ class Restore:
         }
 
 
+def _changes(points: Sequence[tuple[float, float]]) -> list[tuple[float, int]]:
+    """The first and the last of each run of one number: between them nothing changed."""
+    last = len(points) - 1
+    return [
+        (at, int(number))
+        for index, (at, number) in enumerate(points)
+        if index in (0, last) or not points[index - 1][1] == number == points[index + 1][1]
+    ]
+
+
 def _needed_s(due: Due, now: float) -> float:
     """Seconds of the past that what is remembered of signals depends on."""
     back = look_back(due.target, Survival.SEEN)
     return _since_s(
         due, min(back, max(2 * LOOK_BACK_S, due.target.fallback_after, _near_s(due))), now
     )
+
+
+def _allowance(due: Due) -> float:
+    """How far the number wanted may have been above demand."""
+    return 1.0 + 2.0 * headroom(due.seen, due.target, _near_s(due) * 2.0)
 
 
 def _near_s(due: Due) -> float:
@@ -178,7 +211,7 @@ def _with_hours(
     return replace(memory, hours=hours, outlook=forecast(hours, present))
 
 
-def _from_first_known(seen: list[tuple[float, Observation]]) -> list[tuple[float, Observation]]:
+def _from_first_known(seen: Seen) -> Seen:
     """Without the time before anything was recorded, when nobody decided."""
     for index, (_, observation) in enumerate(seen):
         if any(isinstance(signal, Known) for _, signal in observation.inputs()):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from scaler.orchestrators.base import Orchestrator
 
 
-def backends() -> dict[str, ModuleType]:
+@cache
+def backends() -> Mapping[str, ModuleType]:
     """The backends that there are, by the name that a target gives."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in names}

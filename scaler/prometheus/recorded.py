@@ -24,6 +24,7 @@ from scaler.prometheus.signals import (
 )
 
 Seconds = float
+Seen = Sequence[tuple[Seconds, Observation]]
 _Rows = Mapping[Key, Mapping[int, float]]
 """Values by element and milliseconds."""
 
@@ -48,34 +49,34 @@ class Past:
         self._prometheus = prometheus
         self._threads = Background("past", 4)
 
-    def seen(
-        self, targets: Sequence[Target], coarse: Grid, fine: Grid | None
-    ) -> Mapping[str, list[tuple[Seconds, Observation]]]:
-        """(time, what a look would have seen then) of each target, by its name, oldest first.
-
-        Of the moments in `fine`, which come after those in `coarse`, the slow signals are those
-        of the last coarse one.
-        """
+    def seen(self, targets: Sequence[Target], grid: Grid) -> Mapping[str, Seen]:
+        """(time, what a look would have seen then) of each target, by its name, oldest first."""
         queues = matcher(target.queue for target in targets)
-        asked = [
-            self._threads.submit(partial(self._rows, signals_query(FRESH, queues), coarse)),
-            self._threads.submit(partial(self._rows, signals_query(SLOW, queues), coarse)),
-        ]
-        if fine is not None:
-            query = signals_query(FRESH, queues)
-            asked.append(self._threads.submit(partial(self._rows, query, fine)))
-        queries = {target.query for target in targets if target.query is not None}
-        own = {query: self._own(query, coarse, fine) for query in queries}
-        fresh, slow, *finer = (each.result() for each in asked)
-        rows = {**fresh, **slow}
-        seen = {}
-        for target in targets:
-            extra = own.get(target.query or "")
-            row = _Moments(target, extra)
-            seen[target.name] = list(row.observations(rows, coarse, ALL))
-            if fine is not None:
-                seen[target.name] += row.observations(finer[0], fine, FRESH)
-        return seen
+        fresh, slow = (
+            self._threads.submit(partial(self._rows, signals_query(asked, queues), grid))
+            for asked in (FRESH, SLOW)
+        )
+        own = self._own(targets, grid)
+        record = _Record({**fresh.result(), **slow.result()}, grid, ALL)
+        return {
+            target.name: list(_observed(target, record, {}, own.get(target.query or "")))
+            for target in targets
+        }
+
+    def seen_lately(
+        self, present: Sequence[tuple[Target, Observation]], grid: Grid
+    ) -> Mapping[str, Seen]:
+        """The same of so short a time that the slow signals are those of the `present`."""
+        targets = [target for target, _ in present]
+        query = signals_query(FRESH, matcher(target.queue for target in targets))
+        record = _Record(self._rows(query, grid), grid, FRESH)
+        own = self._own(targets, grid)
+        return {
+            target.name: list(
+                _observed(target, record, dict(now.inputs()), own.get(target.query or ""))
+            )
+            for target, now in present
+        }
 
     def _rows(self, query: str, grid: Grid) -> _Rows:
         found: dict[Key, dict[int, float]] = {}
@@ -84,37 +85,43 @@ class Past:
             found[key] = {milliseconds(at): value for at, value in points}
         return found
 
-    def _own(self, query: str, *grids: Grid | None) -> Mapping[int, Signal]:
-        """What an operator's own query gave, by milliseconds."""
-        found: dict[int, list[Sample]] = {}
-        for grid in filter(None, grids):
+    def _own(self, targets: Sequence[Target], grid: Grid) -> Mapping[str, Mapping[int, Signal]]:
+        """What operators' own queries gave, each by milliseconds."""
+        found = {}
+        for query in {target.query for target in targets if target.query is not None}:
+            samples: dict[int, list[Sample]] = {}
             for labels, points in self._prometheus.matrix(query, *grid):
                 for at, value in points:
-                    found.setdefault(milliseconds(at), []).append(Sample(labels, value))
-        return {at: one_number(samples, query) for at, samples in found.items()}
+                    samples.setdefault(milliseconds(at), []).append(Sample(labels, value))
+            found[query] = {at: one_number(each, query) for at, each in samples.items()}
+        return found
 
 
-class _Moments:
-    """One target's observations, one after the other."""
+class _Record(NamedTuple):
+    """What was answered of all queues."""
 
-    def __init__(self, target: Target, own: Mapping[int, Signal] | None) -> None:
-        self._target = target
-        self._own = own
-        self._signals: dict[str, Signal] = {}
+    rows: _Rows
+    grid: Grid
+    asked: Sequence[SignalSource]
 
-    def observations(
-        self, rows: _Rows, grid: Grid, asked: Sequence[SignalSource]
-    ) -> Iterator[tuple[Seconds, Observation]]:
-        target = self._target
-        mine = {key: row for key in _keys(target, asked) if (row := rows.get(key)) is not None}
-        for at in grid.times():
-            moment = milliseconds(at)
-            values = {key: row[moment] for key, row in mine.items() if moment in row}
-            self._signals |= Answers(values, {}).read(target, asked)
-            own = None
-            if self._own is not None and target.query is not None:
-                own = self._own.get(moment) or one_number((), target.query)
-            yield at, observation(self._signals, own)
+
+def _observed(
+    target: Target,
+    record: _Record,
+    others: Mapping[str, Signal],
+    own: Mapping[int, Signal] | None,
+) -> Iterator[tuple[Seconds, Observation]]:
+    """The signals of the record at each of its moments, with the `others`."""
+    rows, grid, asked = record
+    mine = {key: row for key in _keys(target, asked) if (row := rows.get(key)) is not None}
+    for at in grid.times():
+        moment = milliseconds(at)
+        values = {key: row[moment] for key, row in mine.items() if moment in row}
+        signals = {**others, **Answers(values, {}).read(target, asked)}
+        extra = None
+        if target.query is not None:
+            extra = (own or {}).get(moment) or one_number((), target.query)
+        yield at, observation(signals, extra)
 
 
 def _keys(target: Target, asked: Sequence[SignalSource]) -> Iterator[Key]:

@@ -291,7 +291,7 @@ def test_the_past_is_seen_as_it_was_then(prometheus: Prometheus) -> None:
     times = [float(BEGIN + second) for second in range(480, 1120)]
     grid = Grid(times[0], times[-1], 1.0)
     assert list(grid.times()) == times
-    for at, seen in Past(prometheus).seen([story.target], grid, None)[story.name]:
+    for at, seen in Past(prometheus).seen([story.target], grid)[story.name]:
         wanted = story.observe(int(at) - BEGIN, Fleet(0, 0))
         for (name, signal), (_, expected) in zip(seen.inputs(), wanted.inputs(), strict=True):
             if isinstance(expected, Known):
