@@ -214,6 +214,8 @@ def _with_hours(
 def _from_first_known(seen: Seen) -> Seen:
     """Without the time before anything was recorded, when nobody decided."""
     for index, (_, observation) in enumerate(seen):
-        if any(isinstance(signal, Known) for _, signal in observation.inputs()):
+        seen_then = observation.waiting, observation.in_flight, observation.idle
+        own = (signal for _, signal in observation.extra)
+        if any(isinstance(signal, Known) for signal in (*seen_then, *own)):
             return seen[index:]
     return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -24,6 +24,8 @@ from scaler.prometheus.crews import Crews
 from scaler.prometheus.signals import (
     AGE,
     ALL,
+    FRESH,
+    SLOW,
     Answers,
     Key,
     SignalSource,
@@ -64,6 +66,16 @@ class _Ask(NamedTuple):
     """Whether the workers' states are asked for: without the answer those are unknown."""
 
 
+class _Told(NamedTuple):
+    """What was answered last to one query for signals."""
+
+    at: float
+    """Monotonic seconds."""
+    signals: tuple[SignalSource, ...]
+    values: Mapping[Key, float] | str
+    """Why there are none, where there are none."""
+
+
 class Signals:
     """Asks one Prometheus about targets."""
 
@@ -81,6 +93,8 @@ class Signals:
         self._threads = Background("prometheus", _THREADS)
         self._own = _OwnQueries(prometheus, clock)
         self._crews = Crews()
+        self._told: dict[str, _Told] = {}
+        """By the signal, or its age, that a query was for; "" where one was for all."""
         self._newest_at = -math.inf
         """The latest time that Prometheus has evaluated anything for."""
 
@@ -104,22 +118,29 @@ class Signals:
         """The signals' values, and whether the workers are known that were asked for."""
         queues = {target.queue: None for target in targets}
         due = self._crews.due(queues)
-        asked = _asked(queues, due, many_workers=self._crews.many)
-        values: dict[Key, float] = {}
-        failures: dict[str, str] = {}
-        told: list[Sample] | None = []
+        named, now = matcher(queues), self._clock()
+        if bool(named) != ("" in self._told):
+            self._told.clear()
+        asked = _asked(named, due, self._slow_due(), many_workers=self._crews.many)
+        workers: list[Sample] | None = []
         for ask, answer in zip(asked, self._answers(asked, until), strict=True):
-            if isinstance(answer, str):
-                failures.update((each.signal, answer) for each in ask.signals)
-                told = None if ask.workers else told
-                continue
+            failed = isinstance(answer, str)
             if ask.signals:
-                values.update(by_key(answer, ask.name))
-            if told is not None and ask.workers:
-                told += answer
-        if told is not None:
-            self._crews.told(due, self._workers(told, due, complete=len(asked) == 1))
-        return Answers(values, failures), told is not None
+                values = answer if isinstance(answer, str) else by_key(answer, ask.name)
+                self._told[ask.name] = _Told(now, ask.signals, values)
+            if ask.workers and (failed or workers is None):
+                workers = None
+            elif ask.workers and workers is not None and not isinstance(answer, str):
+                workers += answer
+        if workers is not None:
+            self._crews.told(due, self._workers(workers, due, complete=len(asked) == 1))
+        return _together(self._told.values(), now), workers is not None
+
+    def _slow_due(self) -> Sequence[SignalSource]:
+        """Of many queues one slow signal is asked for at a look: the one asked the longest ago,
+        and those that have not been asked for yet."""
+        never = [each for each in SLOW if each.signal not in self._told]
+        return never or [min(SLOW, key=lambda each: self._told[each.signal].at)]
 
     def _workers(
         self, told: Sequence[Sample], due: Sequence[str], *, complete: bool
@@ -198,19 +219,33 @@ class _OwnQueries:
             return Unknown(str(error), query)
 
 
-def _asked(queues: Collection[str], due: Collection[str], *, many_workers: bool) -> Sequence[_Ask]:
+def _asked(
+    named: str, due: Collection[str], slow: Sequence[SignalSource], *, many_workers: bool
+) -> Sequence[_Ask]:
     """One query where that is cheap. Of many queues or workers several: Prometheus answers them
     side by side, and what is not renamed and joined there costs it a third."""
-    named = matcher(queues)
     if named and not many_workers:
         return [_Ask(f"{signals_query(ALL, named)} or {crew_query(named)}", ALL, workers=True)]
     asked = [_Ask(query, workers=True) for query in crew_queries(matcher(due))]
     if named:
         return [_Ask(signals_query(ALL, named), ALL), *asked]
-    for each in ALL:
+    for each in (*FRESH, *slow):
         asked.append(_Ask(value_query(each, ""), (each,), each.signal))
         asked.append(_Ask(age_query(each, ""), (each,), each.signal + AGE))
     return asked
+
+
+def _together(told: Iterable[_Told], now: float) -> Answers:
+    values: dict[Key, float] = {}
+    failures: dict[str, str] = {}
+    waited: dict[str, float] = {}
+    for each in told:
+        if isinstance(each.values, str):
+            failures.update((signal.signal, each.values) for signal in each.signals)
+        else:
+            values.update(each.values)
+        waited.update((signal.signal, now - each.at) for signal in each.signals)
+    return Answers(values, failures, waited)
 
 
 def _result(future: Future[Answer], patience_s: float) -> Answer | str:

@@ -148,6 +148,8 @@ class Answers(NamedTuple):
     values: Mapping[Key, float]
     failures: Mapping[str, str]
     """Why there is no answer, by signal."""
+    waited_s: Mapping[str, float] = {}
+    """How long ago they were given, by signal."""
 
     def read(self, target: Target, asked: Iterable[SignalSource] = ALL) -> dict[str, Signal]:
         """The signals of `target`."""
@@ -159,7 +161,7 @@ class Answers(NamedTuple):
                 signals[name] = Unknown(self.failures[name], query)
                 continue
             value, age = map(self.values.get, each.keys(target))
-            age_s = math.inf if age is None else max(0.0, age)
+            age_s = math.inf if age is None else max(0.0, age) + self.waited_s.get(name, 0.0)
             signals[name] = _signal(value, age_s, each.max_age_s, query)
         return signals
 

@@ -143,6 +143,29 @@ def test_a_part_that_fails_leaves_the_others_known() -> None:
     assert [worker.id for worker in seen.workers or ()] == ["w"]
 
 
+def test_of_many_queues_the_slow_signals_take_turns_and_grow_older_meanwhile() -> None:
+    targets, now, asked = many(NAMED_QUEUES + 1), [100.0], []
+
+    def answer(query: str) -> list[Sample]:
+        asked.append(query)
+        where = {"vhost": "/"} if "vhost" in query else {}
+        one = Sample({"queue": targets[0].queue, **where}, 2.0)
+        return [] if "worker_state" in query else [one]
+
+    signals = Signals(Canned(answer), clock=lambda: now[0])
+    ages: dict[str, list[float]] = {}
+    for _ in range(9):
+        seen = signals.look(targets)[targets[0].name].observation
+        for name, signal in seen.inputs():
+            assert isinstance(signal, Known)
+            ages.setdefault(name, []).append(signal.age_s)
+        now[0] += 1
+    assert ages["waiting"] == [2.0] * 9
+    slow = [ages[name] for name in ("arrival_rate", "burstiness", "mean_duration", "startup")]
+    assert sorted(max(each) for each in slow) == [5.0, 5.0, 5.0, 5.0]
+    assert len(asked) == 16 + 8 * 10
+
+
 def test_own_queries_hold_up_nobody_and_are_not_asked_twice_at_once() -> None:
     release, began = threading.Event(), []
     targets = [
