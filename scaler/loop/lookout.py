@@ -75,9 +75,11 @@ class Lookout:
         sight: Sight,
         contained: Containment,
         *,
+        patience_s: float = PATIENCE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._sight = sight
+        self._patience_s = patience_s
         self._contained = contained
         self._clock = clock
         self._backends: dict[str, _Backend] = {}
@@ -117,10 +119,10 @@ class Lookout:
         now = self._clock()
         for name, backend in self._backends.items():
             backend.begin(by_backend[name], now)
-        return now + PATIENCE_S
+        return now + self._patience_s
 
     def _end(self, until: float | None = None) -> dict[str, str]:
-        until = self._clock() + PATIENCE_S if until is None else until
+        until = self._clock() + self._patience_s if until is None else until
         problems = {}
         for name, backend in self._backends.items():
             problem = backend.problem(until, self._clock())

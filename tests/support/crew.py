@@ -9,7 +9,7 @@ from scaler.loop.controller import Controller
 from scaler.loop.history import History
 from scaler.loop.metrics import ScalerMetrics
 from scaler.loop.order_sync import OrderBoard
-from scaler.orchestrators.base import FleetHandle, Orchestrator
+from scaler.orchestrators.base import FleetHandle, Orchestrator, OrchestratorError
 from scaler.policy.observation import (
     Fleet,
     Known,
@@ -41,6 +41,8 @@ class Crew(Orchestrator):
         self.hold: str | None = None
         self.obstacle: str | None = None
         self.starting = 0
+        self.unseen = ""
+        """Why nobody sees the fleets."""
 
     def observe(self, target: Target) -> Observation:
         def known(value: float, query: str) -> Signal:
@@ -78,6 +80,8 @@ class Crew(Orchestrator):
         ]
 
     def fleet(self, target: Target, workers: Sequence[Worker] | None) -> FleetHandle:
+        if self.unseen:
+            raise OrchestratorError(self.unseen)
         states = list(self.states.get(target.name, {}).values())
         running = len(states) - states.count("draining")
         facts = Fleet(
