@@ -230,7 +230,9 @@ class Controller:
                 state.failure = "nothing is decided: the past is not read yet"
                 continue
             self._cycle_of(state, look, now)
-        self.metrics.cycled(time.time(), time.monotonic() - began)
+        took_s = time.monotonic() - began
+        self.metrics.cycled(time.time(), took_s)
+        _log.debug("cycle ended", seconds=round(took_s, 4), targets=len(states))
         self.progressed_at = time.monotonic()
         for name, listener in tuple(self._listeners):
             with self.contained.of(LoopPart.LISTENER, name):

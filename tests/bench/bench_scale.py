@@ -58,7 +58,7 @@ class Figures:
 
     start_s: float
     cycles: Sequence[float]
-    """Seconds of each cycle that Prometheus has seen, sorted."""
+    """Seconds of each cycle, sorted."""
     cpu_s: float
     """Processor time of the scaler a cycle."""
     core_percent: float
@@ -115,6 +115,7 @@ class ScaleStack(Stack):
             "HTTP_PORT": str(self.scaler_port),
             "SCALING_CONFIG": str(self._configuration()),
             "HISTORY_PATH": str(self.folder / "history"),
+            "LOG_LEVEL": "debug",
         }
         return self.spawn("scaler", [sys.executable, "-m", "scaler", "run"], settings)
 
@@ -246,7 +247,7 @@ def over(stack: ScaleStack, meter: Meter, start_s: float, seconds: float) -> Fig
     others = {name: stack.parts[name].process for name in ("prometheus", "exporter")}
     families = {name: family(process.pid) for name, process in others.items() if process}
     meter.look()
-    scaler = meter.members
+    scaler, skip = meter.members, meter.part.log.stat().st_size
     cpu, requests, began = busy_s(scaler), stack.requests(), time.monotonic()
     before = {name: busy_s(members) for name, members in families.items()}
     meter.wait(seconds)
@@ -256,36 +257,23 @@ def over(stack: ScaleStack, meter: Meter, start_s: float, seconds: float) -> Fig
         time.monotonic() - began,
     )
     beside = {name: 100 * (busy_s(m) - before[name]) / took for name, m in families.items()}
-    window = f"[{took:.0f}s]"
-    cycles = cycle_times(stack, window)
-    count = cycles_a_second(stack, window) * took
-    say(f"{count:.0f} cycles in {took:.0f} s, {len(cycles)} of them seen by Prometheus")
+    cycles = cycle_times(meter.part.log, skip)
+    say(f"{len(cycles)} cycles in {took:.0f} s")
+    count = len(cycles)
     return Figures(
         start_s, sorted(cycles), cpu / count, 100 * cpu / took, meter.most, requests / count, beside
     )
 
 
-def cycle_times(stack: ScaleStack, window: str) -> list[float]:
-    """Of each cycle that was shown in a scrape."""
-    pairs = [
-        dict(stack.asked(f"{name}{window}")[0]["values"])
-        for name in ("autoscaler_last_cycle_timestamp_seconds", "autoscaler_cycle_duration_seconds")
-    ]
-    return [float(took) for took in {pairs[0][at]: took for at, took in pairs[1].items()}.values()]
-
-
-def cycles_a_second(stack: ScaleStack, window: str) -> float:
-    """By the decisions about one target: each cycle makes one."""
-    name = stack.load.name(0)
-    series = stack.asked(f'autoscaler_decisions_total{{target="{name}"}}{window}')
-    ends = [
-        (min(map(float, values)), max(map(float, values)))
-        for values in ([value for _, value in each["values"]] for each in series)
-    ]
-    at = [float(at) for each in series for at, _ in each["values"]]
-    if not at or max(at) == min(at):
-        raise StartError("Prometheus could not scrape the scaler twice")
-    return sum(last - first for first, last in ends) / (max(at) - min(at))
+def cycle_times(log: Path, skip: int) -> list[float]:
+    """Seconds of each cycle that the scaler's log tells of behind its first `skip` bytes. Raises
+    StartError where it tells of none."""
+    with log.open("rb") as file:
+        file.seek(skip)
+        lines = [json.loads(line) for line in file if b'"cycle ended"' in line]
+    if not lines:
+        raise StartError("the scaler has ended no cycle")
+    return [float(line["seconds"]) for line in lines]
 
 
 def report(cases: Mapping[tuple[int, int], Figures]) -> None:
