@@ -146,14 +146,12 @@ def test_a_fleet_that_can_not_be_made_out_is_one_targets_alone() -> None:
 def test_a_moment_of_blindness_makes_no_worker_unseen_and_none_is_made_up() -> None:
     quick = Backend()
     place = Place(Backend(), quick)
-    place.sight.workers = None
-    place.look()
-    assert quick.asked[-1] == ("quick-1", None)
-    place.sight.workers = IDLE
-    place.look()
-    place.sight.workers = None
-    place.look()
-    assert quick.asked[-1] == ("quick-1", IDLE)
+    told: list[Sequence[Worker] | None] = []
+    for workers in (None, IDLE, None):
+        place.sight.workers = workers
+        place.look()
+        told.append(quick.asked[-1][1])
+    assert told == [None, IDLE, IDLE]
 
 
 def test_a_fault_in_looking_at_prometheus_is_contained() -> None:
