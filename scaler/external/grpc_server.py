@@ -83,7 +83,9 @@ class ExternalScalerServer:
         """End every stream with OK, let calls finish, free the port. May be called twice."""
         loop = self._loop
         if loop is not None and self._thread.is_alive():
-            loop.call_soon_threadsafe(self._stopping.set)
+            # Where it was stopped before, its loop may be closed by now.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join(_GRACE_S * 2)
 
     def __enter__(self) -> ExternalScalerServer:

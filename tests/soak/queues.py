@@ -115,17 +115,26 @@ class Queues:
         By the management API, which is some seconds late.
         """
         try:
-            query = f"{self._api}/queues/%2F?columns=name,messages"
-            found = requests.get(query, auth=_AUTH, timeout=5).json()
-            counts = {queue["name"]: queue["messages"] for queue in found}
-            mine = [n for n in counts if n == JOBS or n.startswith(f"{RETRIES}.")]
-            return {name: int(counts[name]) for name in mine}
+            return {queue["name"]: int(queue["messages"]) for queue in self._listed()}
+        except (requests.RequestException, KeyError, TypeError, ValueError):
+            return None
+
+    def _listed(self) -> list[dict[str, Any]]:
+        """Job and retry queues. After a restart of the broker one in which nothing happens is
+        listed without its messages."""
+        query = f"{self._api}/queues/%2F?columns=name,messages"
+        found = requests.get(query, auth=_AUTH, timeout=5).json()
+        return [q for q in found if q["name"] == JOBS or q["name"].startswith(f"{RETRIES}.")]
+
+    def _names(self) -> list[str] | None:
+        try:
+            return [queue["name"] for queue in self._listed()]
         except (requests.RequestException, KeyError, TypeError, ValueError):
             return None
 
     def left(self) -> dict[str, int]:
         """Messages in job and retry queues once no worker is connected any more."""
-        names = until(self.waiting, "the list of queues")
+        names = until(self._names, "the list of queues")
         return {name: self.depth(name) for name in names}
 
     def announced(self) -> list[str]:

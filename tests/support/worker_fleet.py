@@ -166,6 +166,10 @@ class Fleet:
                     found.append((got[1], got[2]))
             except pika.exceptions.ChannelClosedByBroker:
                 pass
+            except pika.exceptions.ConnectionClosedByBroker as error:
+                # A queue in the very moment of its making: its name is there, its process is not.
+                if "noproc" not in error.reply_text or found:
+                    raise
         return found
 
     def announced(self) -> list[str]:
