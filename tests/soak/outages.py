@@ -58,6 +58,7 @@ class Outages:
         """How often each has come and ended."""
         self.crashes: list[float] = []
         """When the broker was killed, in epoch seconds."""
+        self._filling = threading.Lock()
         self._acts: Mapping[Fault, Callable[[Planned], None]] = {
             Fault.KILL: self._kill,
             Fault.CUT_BROKER: lambda p: self._cut(ways.broker, p),
@@ -110,8 +111,9 @@ class Outages:
     def _restart_broker(self, sig: signal.Signals) -> None:
         if sig is signal.SIGKILL:
             self.crashes.append(time.time())
-        self._restart("rabbitmq", sig)
-        self._queues.renew_limits()
+        with self._filling:
+            self._restart("rabbitmq", sig)
+            self._queues.renew_limits()
 
     def _set_back(self, planned: Planned) -> None:
         """Bring back Redis as it was some seconds ago."""
@@ -133,14 +135,16 @@ class Outages:
     def _fill(self, name: str, planned: Planned, *, room: int) -> None:
         """Have the queue take no more than `room` messages beyond what is there.
 
-        Never less than is there: when the broker restarts, a classic queue would drop that.
+        Not while the broker restarts: a classic queue would drop what is beyond its limit then,
+        and workers give back what they have.
         """
-        length = -1
-        while (found := self._queues.count(name)) > length:
-            length = found + room
-            self._queues.limit(name, length)
-        self._stop.wait(planned.seconds)
-        self._queues.limit(name)
+        with self._filling:
+            length = -1
+            while (found := self._queues.count(name)) > length:
+                length = found + room
+                self._queues.limit(name, length)
+            self._stop.wait(planned.seconds)
+            self._queues.limit(name)
 
     def _refuse(self, name: str, planned: Planned) -> None:
         """Have the queue take nothing."""
