@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from math import ceil, inf
@@ -16,9 +15,9 @@ from scaler.policy.observation import Known, Observation
 from scaler.policy.remember import rebuild
 from scaler.policy.staffing import LOOK_BACK_S, headroom, keep_idle_for, startup_of
 from scaler.policy.target import Target
-from scaler.prometheus.client import Prometheus, quoted
+from scaler.prometheus.client import Prometheus
 from scaler.prometheus.recorded import Grid, Past, Seen
-from scaler.prometheus.signals import NAMED_QUEUES, matcher
+from scaler.prometheus.signals import matcher
 
 # So many moments are looked at again, of all targets together: it takes about a second.
 _MOMENTS = 25_000
@@ -117,7 +116,7 @@ class Restore:
 
     def _decided(self, due: Sequence[Due], now: float) -> tuple[_Numbers, _Numbers]:
         """By target what was decided when, and the fleets that were there."""
-        where = _named_targets(each.target for each in due)
+        where = matcher((each.target.name for each in due), "target")
         length_s = max(
             _since_s(each, look_back(each.target, Survival.DECIDED), now) for each in due
         )
@@ -191,13 +190,6 @@ def _is_paced(target: Target) -> bool:
     return any(
         (target.max_added_per_minute, target.max_removed_per_minute, target.gates.cooldown_s)
     )
-
-
-def _named_targets(targets: Iterable[Target]) -> str:
-    names = sorted(target.name for target in targets)
-    if len(names) > NAMED_QUEUES:
-        return ""
-    return f"target=~{quoted('|'.join(map(re.escape, names)))}"
 
 
 def _with_hours(

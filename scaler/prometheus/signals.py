@@ -90,14 +90,14 @@ def _questions(queue: str, vhost: str) -> Mapping[str, str]:
     }
 
 
-def matcher(queues: Iterable[str]) -> str:
-    """The label matcher of these queues: "" where they are too many to name."""
-    names = sorted(set(queues))
+def matcher(values: Iterable[str], label: str = "queue") -> str:
+    """The matcher of a label with these values: "" where they are too many to name."""
+    names = sorted(set(values))
     if len(names) > NAMED_QUEUES:
         return ""
     if len(names) == 1:
-        return f"queue={quoted(names[0])}"
-    return f"queue=~{quoted('|'.join(map(re.escape, names)))}"
+        return f"{label}={quoted(names[0])}"
+    return f"{label}=~{quoted('|'.join(map(re.escape, names)))}"
 
 
 def value_query(asked: SignalSource, queues: str) -> str:
