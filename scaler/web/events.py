@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from scaler.policy.target import Target
-from scaler.web.feed import Feed, Section
+from scaler.web.feed import Feed, Section, set_within
 from scaler.web.page_data import RANGES, Series
 from scaler.web.status import StatusBoard
 
@@ -32,10 +32,7 @@ async def stream(board: StatusBoard, feed: Feed, target: Target, span: str) -> A
                     yield f"event: {part}\nid: {board.clock():.3f}\ndata: {text}\n\n"
             if quiet:
                 yield ": still here\n\n"
-            try:
-                await asyncio.wait_for(event.wait(), feed.refresh_s())
-            except TimeoutError:
-                continue
+            await set_within(event, feed.refresh_s())
 
 
 def _topics(board: StatusBoard, target: Target, span: str) -> Mapping[Any, Sequence[Section]]:

@@ -7,7 +7,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,17 @@ class Pulse:
         finally:
             with self._lock:
                 self._waiting.pop(event, None)
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until the event is set, so long at most.
+
+    `asyncio.wait_for` of Python 3.11 forgets that it was cancelled where the event is set in the
+    same moment, and the task that a server waits for when it stops would go on for ever.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
 
 
 @dataclass(slots=True)
@@ -203,9 +214,6 @@ class Feed:
             while not self.pulse.ended:
                 beat.clear()
                 await topic.make(self._places)
-                try:
-                    await asyncio.wait_for(beat.wait(), self.refresh_s())
-                except TimeoutError:
-                    continue
+                await set_within(beat, self.refresh_s())
         for page in topic.pages:
             page.set()

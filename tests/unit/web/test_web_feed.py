@@ -15,7 +15,7 @@ import pytest
 from scaler.loop.controller import Controller
 from scaler.policy.target import Target
 from scaler.web.events import stream
-from scaler.web.feed import MAX_PAGES, Feed, Pulse, Section
+from scaler.web.feed import MAX_PAGES, Feed, Pulse, Section, set_within
 from scaler.web.status import StatusBoard
 from tests.support.crew import Crew, board_of, controller_of
 from tests.support.log_lines import capture_logs
@@ -224,6 +224,25 @@ def test_so_many_pages_may_be_open_and_closed_ones_make_room(site: Site) -> None
             async with aclosing(each):
                 pass
         assert not site.feed.full
+
+    run(body())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_wait_that_is_cancelled_in_the_moment_of_a_beat_is_cancelled(turns: int) -> None:
+    """The server waits for every task when it stops: one that forgets its end hangs the stop."""
+
+    async def body() -> None:
+        event = asyncio.Event()
+        task = asyncio.create_task(set_within(event, 60))
+        await asyncio.sleep(0.01)
+        event.set()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        taken = task.cancel()
+        await asyncio.wait([task], timeout=60)
+        assert task.done()
+        assert task.cancelled() == taken
 
     run(body())
 
