@@ -11,6 +11,7 @@ def main() -> None:
         from worker.program import main as run
 
         run()
+        return
     from worker.cli import app
 
     app()

@@ -167,6 +167,24 @@ def test_an_idle_worker_leaves_on_a_drain_request(fleet: Fleet) -> None:
     assert any(e["event"] == "leaving" and "too many" in e["reason"] for e in fleet.events("w1"))
 
 
+@pytest.mark.parametrize("by", ["drain", "SIGTERM"])
+def test_the_shipped_command_leaves_when_it_is_first_asked(fleet: Fleet, by: str) -> None:
+    """The program as it is installed, not only what it is made of: it has one life."""
+    fleet.start(real=True)
+    fleet.ready()
+    if by == "drain":
+        until(lambda: fleet.ledger.request_drain("w1", "scale down"))
+    else:
+        fleet.signal("w1", signal.SIGTERM)
+    assert fleet.exit_code("w1") == 0
+    told = [entry["event"] for entry in fleet.events("w1")]
+    assert [event for event in told if event in ("consuming", "leaving", "left")] == [
+        "consuming",
+        "leaving",
+        "left",
+    ]
+
+
 def test_sigterm_lets_the_job_end_and_more_of_them_change_nothing(fleet: Fleet) -> None:
     fleet.start()
     fleet.ready()
