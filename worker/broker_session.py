@@ -28,6 +28,10 @@ from worker.messages import Delivery, Outgoing
 
 _ACCESS_REFUSED, _NOT_FOUND, _PRECONDITION_FAILED, _NOT_IMPLEMENTED = 403, 404, 406, 540
 _PREFETCH = 1
+# A quorum queue is found again by a file that the broker writes half a second after it was made:
+# killed before, it comes back without the queue, and without what that has confirmed. Some more,
+# as other queues may be made at the time.
+_FOUND_AGAIN_S = 2.0
 
 
 class BrokerSession:
@@ -157,6 +161,9 @@ class BrokerSession:
             self._ensure_delay(name, arguments)
         elif not self._exists(name):
             self._declare(name, arguments)
+        if arguments:
+            # Whoever made it, it may have been a moment ago.
+            self.connection.sleep(_FOUND_AGAIN_S)
         self._ensured.add(name)
 
     def _ensure_delay(self, name: str, arguments: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import sys
@@ -41,6 +42,14 @@ def own(own_stack: Stack, small_video: Path, tmp_path: Path) -> Iterator[Fleet]:
 def restart(stack: Stack, name: str) -> None:
     part = stack.parts[name]
     part.stop(30)
+    part.start().wait_ready()
+
+
+def crash(stack: Stack, name: str) -> None:
+    part = stack.parts[name]
+    assert part.process is not None
+    os.killpg(part.process.pid, signal.SIGKILL)
+    part.process.wait()
     part.start().wait_ready()
 
 
@@ -125,6 +134,23 @@ def test_a_broker_restart_in_mid_render_does_not_waste_the_render(own: Fleet) ->
     until(lambda: own.status(job) == "done")
     assert own.announced() == [job]
     assert own.renders(job) == 1
+
+
+def test_what_a_new_queue_has_confirmed_outlives_a_crash_of_the_broker(
+    own: Fleet, tmp_path: Path
+) -> None:
+    """The worker makes the queues that a retry and a parked job need when it needs them."""
+    own.start(JOB_RETRY_DELAY="1")
+    own.ready()
+    retried = own.submit(f"once {tmp_path / 'seen'}")
+    until(lambda: own.happened("job failed"))
+    crash(own.stack, "rabbitmq")
+    until(lambda: own.status(retried) == "done")
+    own.submit("permanent")
+    until(lambda: own.happened("job failed") == 2)
+    crash(own.stack, "rabbitmq")
+    assert set(own.announced()) == {retried}
+    until(lambda: own.depth(f"{own.job_queue}.dead") == 1)
 
 
 def test_a_broker_that_seems_to_be_there_and_is_not(own: Fleet) -> None:
