@@ -99,7 +99,7 @@ class JobHandler:
             # The broker delivers the message again; what was done by then is found. What itself
             # ended the session counts as never ended, so that it can't do so for ever.
             if error.caused:
-                self._unended[delivery.fingerprint] += 1
+                self._note_broken(delivery)
             else:
                 self._presence.outbox.put(self._settlement.ended(delivery))
             _log.warning(
@@ -123,7 +123,7 @@ class JobHandler:
         except Exception:
             # A bug of ours: it counts as never ended, and the third time the message is parked.
             _log.exception("unexpected error; the message goes back")
-            self._unended[delivery.fingerprint] += 1
+            self._note_broken(delivery)
             self._broker.requeue(delivery)
 
     def _work_on(self, delivery: Delivery, job_id: str | None) -> None:
@@ -157,7 +157,7 @@ class JobHandler:
         """Why not even to try: what it is or did to those who had it before."""
         fingerprint = delivery.fingerprint
         record = self._presence.record.current
-        known = self._ask(lambda one: one.begin_handling(fingerprint, record, job_id)) or 0
+        known = self._ask(lambda one: one.begin_handling(fingerprint, record)) or 0
         before = max(known, self._unended[fingerprint])
         if delivery.envelope.problem:
             return delivery.envelope.problem
@@ -166,6 +166,12 @@ class JobHandler:
         if job_id is not None and self._held_elsewhere(job_id):
             return None
         return f"{before} workers, or their sessions with the broker, ended while they had it"
+
+    def _note_broken(self, delivery: Delivery) -> None:
+        """The message itself ended what this worker did with it."""
+        fingerprint, record = delivery.fingerprint, self._presence.record.current
+        self._unended[fingerprint] += 1
+        self._presence.outbox.put(lambda ledger: ledger.break_handling(fingerprint, record))
 
     def _attempt(self, attempt: Attempt) -> None:
         job = attempt.job

@@ -8,7 +8,7 @@ Keys, and what ends each:
     autoscaler:settled:<step>    string, the outcome published for a step of an order, or for the
                                  order; expires
     autoscaler:handling:<message> hash, instance -> id of the workers that began with it and have
-                                 not ended; expires
+                                 not ended, after a "!" where it broke what they did; expires
     autoscaler:token             the fencing token counter; one
     autoscaler:lease:<name>      hash holder, token: who acts; expires
     autoscaler:orders            hash, target -> the newest order that a person gave, as JSON; one

@@ -7,8 +7,9 @@ from common.ledger.worker_records import WorkerRecords
 from common.records import Claim, WorkerRecord
 
 _HANDLING_TTL_S = 86_400
-# A worker with a job writes its record every other second.
 _ALIVE_S = 20.0
+# Before the id of a worker; no worker's begins with it.
+_BROKEN = "!"
 _CLAIM = """
 local token = redis.call('INCR', KEYS[2])
 redis.call('HSET', KEYS[1], 'worker', ARGV[1], 'token', token)
@@ -69,9 +70,13 @@ class JobClaims(WorkerRecords):
         with self._asking():
             self._redis.delete(_settled_key(step))
 
-    def begin_handling(self, fingerprint: str, record: WorkerRecord, job_id: str | None) -> int:
-        """The worker of this record begins with a message; how many began with it before, never
-        came to an end, and are not at it still: alive, with that job in hand."""
+    def begin_handling(self, fingerprint: str, record: WorkerRecord) -> int:
+        """The worker of this record begins with a message; how many began with it before and never
+        came to an end: they are dead, or have said that it broke what they did.
+
+        Who is alive and has said nothing is at it still, or has come to an end that the ledger does
+        not know of, or no longer: one that is brought back older has forgotten it.
+        """
         key = _handling_key(fingerprint)
         with self._asking():
             pipe = self._redis.pipeline()
@@ -80,19 +85,30 @@ class JobClaims(WorkerRecords):
             pipe.expire(key, _HANDLING_TTL_S)
             begun: dict[str, str] = pipe.execute()[0]
         begun.pop(record.instance, None)
-        return sum(not self._has_in_hand(begun[each], each, job_id) for each in begun)
+        return sum(
+            worker_id.startswith(_BROKEN) or not self._is_alive(worker_id, instance)
+            for instance, worker_id in begun.items()
+        )
+
+    def break_handling(self, fingerprint: str, record: WorkerRecord) -> None:
+        """The message itself broke off what the worker of this record did with it."""
+        key = _handling_key(fingerprint)
+        with self._asking():
+            pipe = self._redis.pipeline()
+            pipe.hset(key, record.instance, f"{_BROKEN}{record.id}")
+            pipe.expire(key, _HANDLING_TTL_S)
+            pipe.execute()
 
     def end_handling(self, fingerprint: str, instance: str) -> None:
         """One that began has come to an end, whatever that was."""
         with self._asking():
             self._redis.hdel(_handling_key(fingerprint), instance)
 
-    def _has_in_hand(self, worker_id: str, instance: str, job_id: str | None) -> bool:
+    def _is_alive(self, worker_id: str, instance: str) -> bool:
         record = self.worker(worker_id)
-        if job_id is None or record is None or record.instance != instance:
+        if record is None or record.instance != instance:
             return False
-        age_s = (self.now() - record.last_seen).total_seconds()
-        return record.job_id == job_id and age_s < _ALIVE_S
+        return (self.now() - record.last_seen).total_seconds() < _ALIVE_S
 
 
 def _claim_key(job_id: str) -> str:

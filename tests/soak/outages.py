@@ -109,9 +109,10 @@ class Outages:
         self._stack.parts[name].start().wait_ready()
 
     def _restart_broker(self, sig: signal.Signals) -> None:
-        if sig is signal.SIGKILL:
-            self.crashes.append(time.time())
         with self._filling:
+            if sig is signal.SIGKILL:
+                self._queues.await_no_new_ones()
+                self.crashes.append(time.time())
             self._restart("rabbitmq", sig)
             self._queues.renew_limits()
 

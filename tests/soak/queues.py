@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +25,7 @@ _NAMES = {JOBS: f"^{JOBS}$", RESULTS: f"^{RESULTS}$", DEAD: rf"^{JOBS}\.dead$"}
 _NAMES[RETRIES] = rf"^{JOBS}\.retry\."
 # The broker is away on purpose; pika tells of each try in twenty lines.
 logging.getLogger("pika").setLevel(logging.CRITICAL)
+_MADE_S = 2.0
 NO_LIMIT = 1_000_000
 """Were it taken away instead, a quorum queue would go on refusing whom it has refused."""
 _AUTH = ("guest", "guest")
@@ -85,6 +87,23 @@ class Queues:
             return requests.put(url, json=policy, auth=_AUTH, timeout=5).ok
         return False
 
+    def await_no_new_ones(self) -> None:
+        """Wait until no queue has come for two seconds, and every one is listed. For any thread.
+
+        A quorum queue whose broker is killed while it is being made is there afterwards and takes
+        nothing, until a person deletes it: no worker can help that.
+        """
+        seen, since = self._names(), time.monotonic()
+
+        def none() -> bool:
+            nonlocal seen, since
+            found = self._names()
+            if found is None or found != seen:
+                seen, since = found, time.monotonic()
+            return time.monotonic() - since > _MADE_S
+
+        until(none, "no new queue", every_s=0.1)
+
     def depth(self, name: str) -> int:
         """Ready messages; what was known last while the broker does not answer."""
         with suppress(AMQPError, OSError):
@@ -115,16 +134,17 @@ class Queues:
         By the management API, which is some seconds late.
         """
         try:
-            return {queue["name"]: int(queue["messages"]) for queue in self._listed()}
+            listed = [queue for queue in self._listed() if _has_jobs(queue["name"])]
+            return {queue["name"]: int(queue["messages"]) for queue in listed}
         except (requests.RequestException, KeyError, TypeError, ValueError):
             return None
 
     def _listed(self) -> list[dict[str, Any]]:
-        """Job and retry queues. After a restart of the broker one in which nothing happens is
-        listed without its messages."""
+        """All queues. After a restart of the broker one in which nothing happens is listed without
+        its messages."""
         query = f"{self._api}/queues/%2F?columns=name,messages"
-        found = requests.get(query, auth=_AUTH, timeout=5).json()
-        return [q for q in found if q["name"] == JOBS or q["name"].startswith(f"{RETRIES}.")]
+        found: list[dict[str, Any]] = requests.get(query, auth=_AUTH, timeout=5).json()
+        return found
 
     def _names(self) -> list[str] | None:
         try:
@@ -135,7 +155,7 @@ class Queues:
     def left(self) -> dict[str, int]:
         """Messages in job and retry queues once no worker is connected any more."""
         names = until(self._names, "the list of queues")
-        return {name: self.depth(name) for name in names}
+        return {name: self.depth(name) for name in names if _has_jobs(name)}
 
     def announced(self) -> list[str]:
         """The keys of the orders that are announced, taken out of the result queue."""
@@ -171,6 +191,11 @@ class Queues:
             connection = pika.BlockingConnection(pika.URLParameters(self._stack.rabbit_url))
             self._open = connection.channel()
         return self._open
+
+
+def _has_jobs(name: str) -> bool:
+    """Whether it is the job queue or a retry queue."""
+    return name == JOBS or name.startswith(f"{RETRIES}.")
 
 
 def _ready(channel: Any, name: str) -> int:

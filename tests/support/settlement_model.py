@@ -357,10 +357,13 @@ class _Ledger:
     def __init__(self, world: World, session: int) -> None:
         self._world, self._session = world, session
 
-    def begin_handling(self, _: str, record: Any, job_id: str | None) -> int:
+    def begin_handling(self, _: str, record: Any) -> int:
         others = self._world.handling - {self._session}
         self._world.handling.add(int(record.instance))
-        return len(others - self._world.working if job_id else others)
+        return len(others - self._world.working)
+
+    def break_handling(self, _: str, record: Any) -> None:
+        self._world.handling.add(int(record.instance))
 
     def end_handling(self, _: str, instance: str) -> None:
         self._world.handling.discard(int(instance))

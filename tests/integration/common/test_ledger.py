@@ -77,21 +77,33 @@ def test_a_damaged_claim_is_nobodys(ledger: Ledger) -> None:
 
 def test_who_began_and_never_ended_counts_once_it_is_dead(ledger: Ledger) -> None:
     first, second, third = (
-        record(ledger, name).model_copy(update={"instance": f"i-{name}", "job_id": "job"})
+        record(ledger, name).model_copy(update={"instance": f"i-{name}"})
         for name in ("w1", "w2", "w3")
     )
-    assert ledger.begin_handling("message", first, "job") == 0
+    assert ledger.begin_handling("message", first) == 0
     ledger.put_worker(first)
-    assert ledger.begin_handling("message", second, "job") == 0, "w1 has it in hand"
+    assert ledger.begin_handling("message", second) == 0, "w1 is alive"
     ledger.end_handling("message", "i-w2")
     ledger.remove_worker("w1")
-    assert ledger.begin_handling("message", second, "job") == 1
-    assert ledger.begin_handling("message", third, None) == 2, "a message that names no job"
-    ledger.put_worker(second.model_copy(update={"job_id": "another"}))
-    assert ledger.begin_handling("message", third, "job") == 2
+    assert ledger.begin_handling("message", second) == 1
+    assert ledger.begin_handling("message", third) == 2, "of w2 nothing was ever seen"
+    ledger.put_worker(second.model_copy(update={"instance": "another"}))
+    assert ledger.begin_handling("message", third) == 2, "w2 has begun anew"
     for instance in ("i-w1", "i-w2"):
         ledger.end_handling("message", instance)
-    assert ledger.begin_handling("message", third, "job") == 0
+    assert ledger.begin_handling("message", third) == 0
+
+
+def test_who_is_alive_counts_when_the_message_broke_what_it_did(ledger: Ledger) -> None:
+    first, second = (
+        record(ledger, name).model_copy(update={"instance": f"i-{name}"}) for name in ("w1", "w2")
+    )
+    ledger.begin_handling("message", first)
+    ledger.put_worker(first)
+    ledger.break_handling("message", first)
+    assert ledger.begin_handling("message", second) == 1
+    ledger.end_handling("message", "i-w1")
+    assert ledger.begin_handling("message", second) == 0
 
 
 def test_the_newest_claim_wins(ledger: Ledger) -> None:
