@@ -162,7 +162,7 @@ class _Judge:
         """How often each job was cut off when an outcome of it may have been published.
 
         A broker that is killed forgets acknowledgements that it has not written yet, of messages
-        that are settled since long: it delivers them again.
+        that are settled since long: it delivers them again, each copy of an order by itself.
         """
         found = Counter(
             each.job_id for each in self._handlings if each.cut_off and self._published(each)
@@ -171,7 +171,9 @@ class _Judge:
         for each in self._handlings:
             begun[each.job_id].append(each.began_at)
         for crash in self._evidence.crashes:
-            found.update(job_id for job_id, at in begun.items() if min(at) < crash < max(at))
+            for job_id, times in begun.items():
+                before = sum(at < crash for at in times)
+                found[job_id] += min(before, len(times) - before)
         return found
 
     def _published(self, handling: Handling) -> bool:

@@ -180,6 +180,18 @@ def test_a_broker_that_was_killed_may_deliver_again_what_was_settled() -> None:
     assert wrong(found(*did, announced=TWICE, crashes=[9.0])) == {"without_crash": 1}
 
 
+def test_a_broker_that_was_killed_may_deliver_each_copy_again() -> None:
+    order = Order(ONE.key, J, Kind.GOOD, copies=2)
+    did = [*handled("a"), *announced_only("b"), *announced_only("c"), *announced_only("d")]
+
+    def verdict(times: int, crash: float) -> Verdict:
+        return found(*did, orders=[order], announced=[ONE.key] * times, crashes=[crash])
+
+    assert wrong(verdict(4, crash=6.5)) == {}
+    assert wrong(verdict(5, crash=6.5)) == {"without_crash": 1}
+    assert wrong(verdict(4, crash=4.5)) == {"without_crash": 1}, "one was settled by then"
+
+
 def test_announced_and_parked_is_one_too_many() -> None:
     order = Order(J, J, Kind.PERMANENT)
     verdict = found(orders=[order], announced=[J], parked=[J])
