@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -17,18 +15,18 @@ pytestmark = pytest.mark.integration
 
 JOBS = 300
 WORKERS = 6
+# `make soak` draws others; this one has found most.
+SEED = 618693
 
 
 @pytest.mark.timeout(1_200)
 def test_no_job_is_lost_none_doubled_and_no_worker_stopped(tmp_path: Path) -> None:
     """On both types of job queue, side by side, since most of it is waiting."""
-    seed = random.randrange(10**6)
-    sys.stdout.write(f"soak seed: {seed}\n")
 
     def soak(queue_type: str) -> Report:
         folder = tmp_path / queue_type
         folder.mkdir()
-        return Soak(folder, queue_type, JOBS, seed, print, workers=WORKERS).run()
+        return Soak(folder, queue_type, JOBS, SEED, print, workers=WORKERS).run()
 
     with ThreadPoolExecutor() as pool:
         reports = list(pool.map(soak, ("classic", "quorum")))
