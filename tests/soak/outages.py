@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from demo.stack import Stack
 from tests.soak.faults import Fault, Planned
 from tests.soak.queues import DEAD, JOBS, RESULTS, RETRIES, Queues
 from tests.soak.workers import Workers
+from tests.support.crashing import crash
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
 
@@ -173,10 +173,10 @@ class Outages:
 
 def _end(part: Part, sig: signal.Signals) -> None:
     """End a part of ours, its whole process group when it is to be killed."""
-    if sig is signal.SIGKILL and part.process is not None:
-        os.killpg(part.process.pid, sig)
-        part.process.wait()
-    part.stop(60, sig)
+    if sig is signal.SIGKILL:
+        crash(part)
+    else:
+        part.stop(60, sig)
 
 
 def _copy_settled(source: Path, target: Path) -> None:

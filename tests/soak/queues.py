@@ -93,11 +93,13 @@ class Queues:
         A quorum queue whose broker is killed while it is being made is there afterwards and takes
         nothing, until a person deletes it: no worker can help that.
         """
-        seen, since = self._names(), time.monotonic()
+        seen: set[str] | None = None
+        since = time.monotonic()
 
         def none() -> bool:
             nonlocal seen, since
-            found = self._names()
+            names = self._names()
+            found = None if names is None else set(names)
             if found is None or found != seen:
                 seen, since = found, time.monotonic()
             return time.monotonic() - since > _MADE_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sys
@@ -17,6 +16,7 @@ import pytest
 
 from common.records import Outcome, WorkerState
 from demo.stack import Stack
+from tests.support.crashing import crash
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
 from tests.support.worker_fleet import Fleet, body
@@ -45,11 +45,9 @@ def restart(stack: Stack, name: str) -> None:
     part.start().wait_ready()
 
 
-def crash(stack: Stack, name: str) -> None:
+def crash_and_restart(stack: Stack, name: str) -> None:
     part = stack.parts[name]
-    assert part.process is not None
-    os.killpg(part.process.pid, signal.SIGKILL)
-    part.process.wait()
+    crash(part)
     part.start().wait_ready()
 
 
@@ -144,11 +142,11 @@ def test_what_a_new_queue_has_confirmed_outlives_a_crash_of_the_broker(
     own.ready()
     retried = own.submit(f"once {tmp_path / 'seen'}")
     until(lambda: own.happened("job failed"))
-    crash(own.stack, "rabbitmq")
+    crash_and_restart(own.stack, "rabbitmq")
     until(lambda: own.status(retried) == "done")
     own.submit("permanent")
     until(lambda: own.happened("job failed") == 2)
-    crash(own.stack, "rabbitmq")
+    crash_and_restart(own.stack, "rabbitmq")
     assert set(own.announced()) == {retried}
     until(lambda: own.depth(f"{own.job_queue}.dead") == 1)
 
