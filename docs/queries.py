@@ -125,7 +125,7 @@ class _Recorder(Prometheus):
         super().__init__("http://prometheus")
         self.asked: list[str] = []
 
-    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:  # noqa: ARG002
+    def vector(self, query: str, timeout_s: float | None = None) -> list[Sample]:  # noqa: ARG002 - inherited
         self.asked.append(query)
         return []
 

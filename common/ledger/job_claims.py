@@ -7,6 +7,8 @@ from common.ledger.worker_records import WorkerRecords
 from common.records import Claim, WorkerRecord
 
 _HANDLING_TTL_S = 86_400
+# A worker with a job writes its record every other second, any other one every ten unless it is set
+# to another heartbeat: one that is slower than this counts as gone while it is idle.
 _ALIVE_S = 20.0
 # Before the id of a worker; no worker's begins with it.
 _BROKEN = "!"

@@ -107,7 +107,7 @@ def _with_knobs(command: Callable[..., None]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True)
     parameters = [each for each in own.parameters.values() if each.kind is not each.VAR_KEYWORD]
     made = own.replace(parameters=[*parameters, *_knob_options()])
-    command.__signature__ = made  # type: ignore[attr-defined]
+    command.__signature__ = made  # type: ignore[attr-defined] # typer reads it
     return command
 
 

@@ -51,7 +51,7 @@ class _Handler(ConnectionHandler):
             self.send(self.server.gateway.answer(self.command, path, query))
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_request  # noqa: N815 - http.server's names
-    do_PATCH = do_HEAD = do_OPTIONS = do_CONNECT = do_TRACE = handle_request  # noqa: N815
+    do_PATCH = do_HEAD = do_OPTIONS = do_CONNECT = do_TRACE = handle_request  # noqa: N815 - its names
 
     def handle_expect_100(self) -> bool:
         """No client is asked to send a body."""

@@ -124,14 +124,14 @@ class Signals:
         asked = _asked(named, due, self._slow_due(), many_workers=self._crews.many)
         workers: list[Sample] | None = []
         for ask, answer in zip(asked, self._answers(asked, until), strict=True):
-            failed = isinstance(answer, str)
             if ask.signals:
                 values = answer if isinstance(answer, str) else by_key(answer, ask.name)
                 self._told[ask.name] = _Told(now, ask.signals, values)
-            if ask.workers and (failed or workers is None):
-                workers = None
-            elif ask.workers and workers is not None and not isinstance(answer, str):
-                workers += answer
+            if ask.workers:
+                if workers is None or isinstance(answer, str):
+                    workers = None
+                else:
+                    workers += answer
         if workers is not None:
             self._crews.told(due, self._workers(workers, due, complete=len(asked) == 1))
         return _together(self._told.values(), now), workers is not None
