@@ -160,21 +160,27 @@ class BrokerSession:
         if message.delay_s is not None:
             self._ensure_delay(name, arguments)
         elif not self._exists(name):
-            self._declare(name, arguments)
-        if arguments:
-            # Whoever made it, it may have been a moment ago.
-            self.connection.sleep(_FOUND_AGAIN_S)
+            self._make(name, arguments)
         self._ensured.add(name)
 
     def _ensure_delay(self, name: str, arguments: dict[str, Any]) -> None:
         """A retry queue must be as it is to be: another one may lose what it returns."""
         try:
-            self._declare(name, arguments, renew=True)
+            if self._exists(name):
+                self._declare(name, arguments, renew=True)
+            else:
+                self._make(name, arguments)
         except RefusedError as error:
             # Who may not declare relies on whoever made it.
             may_not = error.code == _ACCESS_REFUSED
             if not (may_not and self._exists(name)):
                 raise NoDelayError(name, f"can't be had as a quorum queue: {error}") from error
+
+    def _make(self, name: str, arguments: dict[str, Any]) -> None:
+        """Declare a queue that is not there, and wait until it can be relied on."""
+        self._declare(name, arguments)
+        if arguments:
+            self.connection.sleep(_FOUND_AGAIN_S)
 
     def _declare(self, name: str, arguments: dict[str, Any], *, renew: bool = False) -> None:
         try:
@@ -186,7 +192,7 @@ class BrokerSession:
                 raise
             # One that an earlier version made, of the classic type: once it is empty it can go.
             self._ask(name, lambda: self._control.queue_delete(name, if_unused=True, if_empty=True))
-            self._declare(name, arguments)
+            self._make(name, arguments)
 
     def _exists(self, name: str) -> bool:
         try:

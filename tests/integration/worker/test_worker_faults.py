@@ -20,6 +20,8 @@ from tests.support.crashing import crash
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
 from tests.support.worker_fleet import Fleet, body
+from worker import messages
+from worker.messages import Delivery
 from worker.storage import is_whole_mp4
 
 pytestmark = pytest.mark.integration
@@ -281,6 +283,11 @@ def test_storm(own: Fleet) -> None:
         for job in jobs:
             raw = body(job, f"sleep {rng.uniform(0.1, 0.9):.2f}")
             channel.basic_publish("", own.job_queue, raw, pika.BasicProperties(delivery_mode=2))
+        # There since the first days of the fleet: who makes it holds its job for two seconds, and a
+        # kill in these would be the job's second.
+        late = messages.deferred(Delivery(0, 0, b"{}"), own.job_queue)
+        arguments = messages.own_arguments(own.job_queue, late)
+        channel.queue_declare(late.queue, durable=True, arguments=arguments)
     with FaultProxy(own.stack.amqp_port) as proxy:
         storm = Storm(own, proxy, rng)
         storm.rage()
