@@ -162,10 +162,10 @@ class _Hand:
     def take(self) -> None:
         """Take all that the queue has; nothing where nothing was ever parked."""
         try:
-            count = self._channel.queue_declare(self.queue, passive=True).method.message_count
+            self._channel.queue_declare(self.queue, passive=True)
         except ChannelClosedByBroker:
             return
-        self._held = dict(enumerate(self._get(count)))
+        self._held = dict(enumerate(self._get()))
         self.parked = [each.parked for each in self._held.values()]
 
     def acknowledge(self, place: int) -> None:
@@ -204,7 +204,7 @@ class _Hand:
                 break
             # Full: of what is ready, which is what makes it so, we take what there is. It may take
             # a moment until the queue knows.
-            retaken.extend(self._get(None))
+            retaken.extend(self._get())
             time.sleep(pause_s)
         else:
             return False
@@ -220,11 +220,10 @@ class _Hand:
             return False
         return True
 
-    def _get(self, most: int | None) -> Iterator[_Got]:
-        count = 0
-        while most is None or count < most:
+    def _get(self) -> Iterator[_Got]:
+        # Until it is empty: the count that a quorum queue gives leaves out what was just returned.
+        while True:
             method, properties, body = self._channel.basic_get(self.queue)
             if method is None:
                 return
-            count += 1
             yield _Got(method.delivery_tag, Parked(body, properties.envelope))
