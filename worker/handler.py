@@ -163,7 +163,9 @@ class JobHandler:
             return delivery.envelope.problem
         if not delivery.seen_before or before < _MAX_UNENDED:
             return None
-        if job_id is not None and self._held_elsewhere(job_id):
+        if job_id is not None and (
+            self._held_elsewhere(job_id) or self._settled(delivery, job_id) is not None
+        ):
             return None
         return f"{before} workers, or their sessions with the broker, ended while they had it"
 
@@ -175,7 +177,10 @@ class JobHandler:
 
     def _attempt(self, attempt: Attempt) -> None:
         job = attempt.job
-        if self._settled_before(attempt):
+        outcome = self._settled(attempt.delivery, job.job_id)
+        if outcome is not None:
+            self._settlement.acknowledge(attempt.delivery, attempt.step)
+            _log.info("settled by an earlier holder; acknowledged", outcome=outcome)
             return
         if attempt.delivery.returned >= _MAX_RETURNS:
             self._put_off(attempt, "the queue has got it back too often to be safe there")
@@ -305,20 +310,18 @@ class JobHandler:
         self._metrics.ended(Outcome.REQUEUED)
         _log.warning("job given back", why=why)
 
-    def _settled_before(self, attempt: Attempt) -> bool:
-        """Acknowledge what an earlier holder of this message has settled, if it is known to."""
-        delivery, job_id = attempt.delivery, attempt.job.job_id
+    def _settled(self, delivery: Delivery, job_id: str) -> str | None:
+        """What an earlier holder of this message made of it, if it is known to have settled it."""
         if not delivery.seen_before:
-            return False
-        outcome = self._ask(lambda ledger: ledger.settled(attempt.step))
+            return None
+        step, order = delivery.step(job_id), delivery.identity(job_id)
+        outcome: str | None = self._ask(lambda ledger: ledger.settled(step))
         if outcome is None and delivery.message_id:
             # Another copy of this order may have brought it to its end.
-            outcome = self._ask(lambda ledger: ledger.settled(attempt.order))
-        if outcome is None or (outcome == Outcome.DONE and not self._storage.has_whole(job_id)):
-            return False
-        self._settlement.acknowledge(delivery, attempt.step)
-        _log.info("settled by an earlier holder; acknowledged", outcome=outcome)
-        return True
+            outcome = self._ask(lambda ledger: ledger.settled(order))
+        if outcome == Outcome.DONE and not self._storage.has_whole(job_id):
+            return None
+        return outcome
 
     def _settle(
         self, attempt: Attempt, message: Outgoing, shown: Event | None, seconds: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import sys
@@ -14,13 +15,14 @@ from typing import Any
 import pika
 import pytest
 
-from common.records import Outcome, WorkerState
+from common.records import Outcome, WorkerRecord, WorkerState
 from demo.stack import Stack
 from tests.support.crashing import crash
 from tests.support.fault_proxy import FaultProxy
 from tests.support.waiting import until
 from tests.support.worker_fleet import Fleet, body
 from worker import messages
+from worker.envelope import Envelope, short_text
 from worker.messages import Delivery
 from worker.storage import is_whole_mp4
 
@@ -204,12 +206,29 @@ def test_with_the_ledger_away_jobs_go_on_and_are_counted_once_later(own: Fleet) 
     assert done_count(own) == 6
 
 
-def test_what_a_dead_worker_had_settled_is_acknowledged_and_not_made_again(fleet: Fleet) -> None:
-    """It died between telling the ledger and acknowledging."""
+@pytest.mark.parametrize("dead", [1, 2])
+def test_what_a_dead_worker_had_settled_is_acknowledged_and_not_made_again(
+    fleet: Fleet, dead: int
+) -> None:
+    """It died between telling the ledger and acknowledging, be it the second that died of it."""
     job = "job-settled"
     fleet.output.mkdir()
     (fleet.output / f"{job}.mp4").write_bytes(fleet.video.read_bytes())
     fleet.ledger.mark_settled(f"{job}.order1.0.0", "done", ttl_s=60)
+    order = Envelope({"message_id": short_text("order1")})
+    fingerprint = Delivery(0, 0, body(job), envelope=order).fingerprint
+    now = fleet.ledger.now()
+    for name in ("w8", "w9")[:dead]:
+        record = WorkerRecord(
+            id=name,
+            instance=name,
+            queue=fleet.job_queue,
+            status=WorkerState.BUSY,
+            status_since=now,
+            started_at=now,
+            last_seen=now,
+        )
+        fleet.ledger.begin_handling(fingerprint, record)
     with fleet.channel() as channel:
         ordered = pika.BasicProperties(message_id="order1")
         channel.basic_publish("", fleet.job_queue, body(job), ordered)
@@ -293,18 +312,32 @@ def test_storm(own: Fleet) -> None:
         storm.rage()
         storm.calm()
     announced = Counter(own.announced())
-    assert sorted(announced) == jobs
+    parked = parked_for_two_deaths(own)
+    # Two kills may hit one job by chance. Each other is done, and none is both or neither.
+    assert sorted([*announced, *parked]) == jobs
+    assert len(parked) <= storm.kills // 2
     # A confirmation that a kill or a cut swallowed is the only reason to announce again.
-    again = sum(announced.values()) - len(jobs)
+    again = announced.total() - len(announced)
     assert again <= storm.kills + storm.cuts
-    for job in jobs:
+    for job in announced:
         with (own.output / f"{job}.mp4").open("rb") as file:
             assert is_whole_mp4(file, (own.output / f"{job}.mp4").stat().st_size)
         assert own.status(job) == "done"
-    assert own.take(f"{own.job_queue}.dead") == []
     assert storm.kills >= 10
     renders = sum(map(own.renders, jobs))
     sys.stdout.write(f"kills: {storm.kills}; renders: {renders}; announced again: {again}\n")
+
+
+def parked_for_two_deaths(fleet: Fleet) -> list[str]:
+    """The parked jobs. Two workers were killed while they had it, and its status is error."""
+    jobs = []
+    for properties, raw in fleet.take(f"{fleet.job_queue}.dead"):
+        job = json.loads(raw)["job_id"]
+        assert "2 workers, or their sessions with the broker" in properties.headers["x-error"]
+        assert fleet.renders(job) >= 1
+        assert fleet.status(job) == "error"
+        jobs.append(job)
+    return jobs
 
 
 class Storm:
@@ -317,6 +350,7 @@ class Storm:
         self.kills = 0
         self.cuts = 4 * 6  # two of the network, two restarts of the broker, for six workers each
         self._names = [self._start() for _ in range(6)]
+        self._ends = (fleet.result_queue, f"{fleet.job_queue}.dead")
 
     def rage(self) -> None:
         """Until most jobs are done: a kill every few seconds, the rest at its time."""
@@ -342,7 +376,7 @@ class Storm:
 
     def _left(self) -> int:
         try:
-            return 300 - self._fleet.depth(self._fleet.result_queue)
+            return 300 - sum(map(self._fleet.depth, self._ends))
         except pika.exceptions.AMQPError:
             return 300
 
