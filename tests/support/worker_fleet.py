@@ -112,8 +112,8 @@ class Fleet:
         return self.folder / f"{name}.log"
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What the worker logged."""
-        lines = self.log(name).read_text().splitlines()
+        """What the worker logged, as far as its lines are whole."""
+        lines = self.log(name).read_text().rpartition("\n")[0].splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def happened(self, words: str) -> int:

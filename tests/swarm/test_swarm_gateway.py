@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,11 +57,11 @@ class Tap:
             threading.Thread(target=self._pipe, args=(far, near, False), daemon=True).start()
 
     def _pipe(self, source: socket.socket, sink: socket.socket, note: bool) -> None:
-        while chunk := source.recv(65536):
-            if note:
-                self.lines += _REQUEST_LINE.findall(chunk)
-            sink.sendall(chunk)
-        sink.close()
+        with sink, suppress(OSError):  # the other direction has closed them
+            while chunk := source.recv(65536):
+                if note:
+                    self.lines += _REQUEST_LINE.findall(chunk)
+                sink.sendall(chunk)
 
 
 @pytest.fixture

@@ -305,8 +305,8 @@ def test_a_worker_parks_such_a_job_at_once(fleet: Fleet) -> None:
     turns = [{"speaker": "zia", "text": "ok \ue000"}]
     job = {"job_id": "boxes", "title": "T", "character_theme": "orbit", "turns": turns}
     fleet.publish(json.dumps(job).encode())
+    (event,) = until(lambda: [e for e in fleet.events("w1") if e["event"] == "job failed"])
     until(lambda: fleet.status("boxes") == "error")
-    (event,) = (each for each in fleet.events("w1") if each["event"] == "job failed")
     assert event["outcome"] == "parked"
     assert "turns.0.text" in event["error"]
     assert "U+E000" in event["error"]
