@@ -62,7 +62,7 @@ def at_work(loop: Loop) -> list[WorkerRecord]:
 
 
 def reasons(loop: Loop) -> list[str]:
-    lines = loop.stack.parts["scaler"].log.read_text().splitlines()
+    lines = loop.stack.parts["scaler"].log.read_text().rpartition("\n")[0].splitlines()
     logged = [json.loads(line) for line in lines if line.startswith("{")]
     return [str(entry["reason"]) for entry in logged if entry.get("event") == "decided"]
 
