@@ -88,17 +88,19 @@ def run(
     seed: int = 0,
     timeline: Timeline | None = None,
     progress: Progress = lambda _: None,
+    strategy: Callable[[DelayedView], Strategy] | None = None,
 ) -> Score:
     """Replay the trace under `policy`. The seed sets the ticks' phase and all chance.
 
-    Every policy begins with the minimum; what it has beyond that it starts and pays for.
+    Every policy begins with the minimum; what it has beyond that it starts and pays for. With a
+    `strategy` that one acts, at the policy's ticks.
     """
     ticks = _ticks(given, policy, seed)
     settings = ViewSettings(tick_s=policy.tick_s) if view is None else view
     workers = min(given.minimum, policy.size) if policy.kind == "fixed" else given.minimum
     world = World(given.trace, workers, given.world, seed)
     seen = DelayedView(given.trace, settings, given.world.startup_s, ticks, seed)
-    strategy = _strategy(policy, seen)
+    acting = _strategy(policy, seen) if strategy is None else strategy(seen)
     moves: list[int] = []
     end = given.pool.horizon_s
     now, step = float(ticks[0]), policy.tick_s
@@ -108,7 +110,7 @@ def run(
         seen.sample(world)
         world.advance(now)
         before = world.running
-        wanted = strategy.step(world)
+        wanted = acting.step(world)
         if world.running != before:
             moves.append(world.running - before)
         if timeline is not None:

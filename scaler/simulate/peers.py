@@ -90,10 +90,10 @@ def all_ours(arena: Arena) -> list[Policy]:
     return followed + [ours(arena, wait_weight=w, headroom=z) for w, z in _PAIRS]
 
 
-def all_keda(arena: Arena) -> list[Policy]:
-    """KEDA from half a job per replica to two, over windows from none to the default."""
+def all_keda(arena: Arena, *more_windows_s: float) -> list[Policy]:
+    """KEDA from half a job per replica to two, over windows from none to the default, and more."""
     startup = arena.world.startup_s
-    windows = sorted({0.0, HPA_SYNC_S, startup, 2 * startup, 4 * startup, 300.0})
+    windows = sorted({0.0, HPA_SYNC_S, startup, 2 * startup, 4 * startup, 300.0, *more_windows_s})
     return [keda(arena, value, window) for value, window in product(_KEDA_VALUES, windows)]
 
 

@@ -1,4 +1,4 @@
-"""Job traces: read from CSV, or generated. Times in seconds, the first job at 0."""
+"""Job traces, and their CSV files. Times in seconds, the first job at 0."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import gzip
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
@@ -109,85 +109,3 @@ def _number(where: str, text: str) -> float:
     if not math.isfinite(value) or value < 0:
         raise ConfigError(where, text, "a finite number of seconds from 0 up")
     return value
-
-
-# Generated traces: durations are log-normal around `mean_s`, as rendering times are.
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """What a generated trace is to be like."""
-
-    rate_per_s: float
-    """Mean rate of arrivals."""
-    hours: float
-    """How long they come."""
-    mean_s: float
-    """Mean duration."""
-    seed: int
-
-    @property
-    def span_s(self) -> float:
-        """How long they come, in seconds."""
-        return self.hours * 3600
-
-
-def poisson(load: Load) -> Trace:
-    """Independent arrivals at a constant rate."""
-    return _thinned("poisson", load, np.ones_like, 1.0)
-
-
-def diurnal(load: Load) -> Trace:
-    """A day's wave: from a tenth to nineteen tenths of the mean rate."""
-
-    def shape(at: Floats) -> Floats:
-        wave: Floats = 1.0 - 0.9 * np.cos(2 * np.pi * at / DAY_S)
-        return wave
-
-    return _thinned("diurnal", load, shape, 1.9)
-
-
-def bursty(load: Load) -> Trace:
-    """Stretches of two minutes, one in ten of them at ten times the rate of the others."""
-    slots = max(1, math.ceil(load.hours * 30))
-    high = np.random.default_rng(load.seed + 1).random(slots) < 0.1
-    relative = np.where(high, 10.0, 1.0) / 1.9
-
-    def shape(at: Floats) -> Floats:
-        chosen: Floats = relative[np.minimum((at // 120).astype(np.int64), slots - 1)]
-        return chosen
-
-    return _thinned("bursty", load, shape, 10.0 / 1.9)
-
-
-def batch(load: Load) -> Trace:
-    """All jobs of an hour at once, at its begin."""
-    rng = np.random.default_rng(load.seed)
-    sizes = rng.poisson(load.rate_per_s * 3600, max(1, math.ceil(load.hours)))
-    arrivals = np.repeat(np.arange(len(sizes)) * 3600.0, sizes)
-    return trace_of("batch", arrivals, _durations(rng, len(arrivals), load.mean_s))
-
-
-GENERATORS: dict[str, Callable[[Load], Trace]] = {
-    "poisson": poisson,
-    "bursty": bursty,
-    "diurnal": diurnal,
-    "batch": batch,
-}
-
-
-def _thinned(name: str, load: Load, shape: Callable[[Floats], Floats], highest: float) -> Trace:
-    """Arrivals of a Poisson process whose rate is the load's times `shape`, by thinning."""
-    rng = np.random.default_rng(load.seed)
-    expected = load.rate_per_s * highest * load.span_s
-    if expected > MAX_JOBS:
-        raise ConfigError("rate", load.rate_per_s * 60, f"at most {MAX_JOBS} jobs in all")
-    count = rng.poisson(expected)
-    at = np.sort(rng.random(count)) * load.span_s
-    kept = at[rng.random(count) * highest < shape(at)]
-    return trace_of(name, kept, _durations(rng, len(kept), load.mean_s))
-
-
-def _durations(rng: np.random.Generator, count: int, mean_s: float) -> Floats:
-    sigma = 0.6
-    return rng.lognormal(math.log(mean_s) - sigma**2 / 2, sigma, count)

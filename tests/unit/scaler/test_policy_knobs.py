@@ -15,7 +15,8 @@ from scaler.config.load import load_config
 from scaler.policy.target import KNOBS, Knob, Knobs
 from scaler.simulate import peers
 from scaler.simulate.arena import arena
-from scaler.simulate.trace import Load, bursty
+from scaler.simulate.generate import generate
+from scaler.simulate.loads import Generator
 from scaler.simulate.world import WorldSettings
 from tests.support.targets import SPECIAL, values_of
 
@@ -87,7 +88,9 @@ def test_simulate_keeps_its_options() -> None:
     ],
 )
 def test_a_result_names_what_was_simulated(knobs: dict[str, Any], label: str) -> None:
-    given = arena(bursty(Load(0.05, 1.0, 60.0, 3)), 2, 5, WorldSettings(20.0))
+    given = arena(
+        generate(Generator.BURSTY, rate=3, hours=1.0, mean=60, seed=3), 2, 5, WorldSettings(20.0)
+    )
     policy = peers.ours(given, **knobs)
     assert policy.label == label
     assert (policy.target.min_workers, policy.target.max_workers) == (2, 5)
@@ -96,6 +99,8 @@ def test_a_result_names_what_was_simulated(knobs: dict[str, Any], label: str) ->
 
 
 def test_a_value_that_is_not_allowed_is_refused_by_name() -> None:
-    given = arena(bursty(Load(0.05, 1.0, 60.0, 3)), 2, 5, WorldSettings(20.0))
+    given = arena(
+        generate(Generator.BURSTY, rate=3, hours=1.0, mean=60, seed=3), 2, 5, WorldSettings(20.0)
+    )
     with pytest.raises(ConfigError, match=r"^headroom: nan .*finite"):
         peers.ours(given, headroom=float("nan"))

@@ -13,8 +13,10 @@ from scaler.policy.observation import Known, Unknown
 from scaler.simulate import peers
 from scaler.simulate.arena import Arena, Policy, Timeline, arena, run
 from scaler.simulate.delayed_view import DelayedView, ViewSettings, arrival_statistics
+from scaler.simulate.generate import generate
+from scaler.simulate.loads import Generator
 from scaler.simulate.strategies import Keda, KedaSettings
-from scaler.simulate.trace import Load, Trace, bursty
+from scaler.simulate.trace import Trace
 from scaler.simulate.world import World, WorldSettings
 
 
@@ -82,7 +84,7 @@ def test_lost_workers_are_replaced_and_their_jobs_done_again() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["ours", "keda", "plan"]), st.integers(1, 12))
 def test_every_job_is_done_once_and_ours_stops_nobody(seed: int, kind: str, maximum: int) -> None:
-    made = bursty(Load(0.05, 0.5, 60.0, seed))
+    made = generate(Generator.BURSTY, rate=3, hours=0.5, mean=60, seed=seed)
     given_arena = arena(
         made, 0, maximum, WorldSettings(10.0, startup_spread=0.5, start_failure=0.1)
     )
@@ -102,7 +104,9 @@ def test_every_job_is_done_once_and_ours_stops_nobody(seed: int, kind: str, maxi
 
 
 def small() -> Arena:
-    return arena(bursty(Load(0.05, 4.0, 60.0, 3)), 1, 50, WorldSettings(20.0))
+    return arena(
+        generate(Generator.BURSTY, rate=3, hours=4.0, mean=60, seed=3), 1, 50, WorldSettings(20.0)
+    )
 
 
 def test_a_run_is_the_same_each_time_and_not_with_another_seed() -> None:
