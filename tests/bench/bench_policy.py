@@ -1,12 +1,16 @@
 """The policy beside its peers, each at its best, over real traces.
 
-    make bench-policy ARGS="[--traces FOLDER] [--only NAME] [--startup S] [--max N]"
+    make bench-policy ARGS="[--traces FOLDER] [--only NAME] [--startup S] [--max N] [--shipped]
+                            [--before FILE]"
 
 For every trace, start-up time and maximum: each policy is run over all its knobs, and at its best
 with higher minimums too, up to the size of the best fixed fleet. For each worth of waiting w the
 setting with the lowest J(w)/C₀ is run again with other seeds (other tick phases, other victims).
-J(w)/C₀ in the table are means over the seeds. Ours is then disturbed: old data, missing scrapes, an
-outage in the busiest hour. The last line is JSON, an object for each.
+J(w)/C₀ in the table are means over the seeds. Beside them stands ours as shipped: `wait_weight`
+set to w and nothing else. Ours is then disturbed: old data, missing scrapes, an outage in the
+busiest hour. With `--shipped` only ours as shipped is run: minutes instead of hours. With
+`--before` all of ours is compared with an earlier run, of which FILE is the output or its last
+line. The last line is JSON, an object for each.
 """
 
 from __future__ import annotations
@@ -17,8 +21,9 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
@@ -29,12 +34,17 @@ from scaler.simulate.compare import swept
 from scaler.simulate.delayed_view import ViewSettings
 from scaler.simulate.peers import ours
 from scaler.simulate.score import WEIGHTS, Score
-from scaler.simulate.sweep import Entry, best
+from scaler.simulate.sweep import Entry, best, sweep
 from scaler.simulate.trace import read_csv
 from scaler.simulate.world import WorldSettings
 
 OUTAGE_S = 600.0
 TICK_S = 5.0
+MAXIMUMS = (1000, 40, 10)
+STARTUPS = (45.0, 10.0)
+MORE_STARTUPS = {"fb2009": (120.0,)}
+"""By how the trace's name begins: its demand falls back within so long a start-up."""
+SHIPPED = "shipped"
 
 
 @dataclass(frozen=True)
@@ -95,36 +105,54 @@ def envelope(given: Arena, kind: str, entries: Sequence[Entry], seeds: int) -> E
     )
 
 
-def compare(given: Arena, seeds: int) -> list[Envelope]:
-    """Every policy at its best, printed as a table."""
+def shipped(given: Arena, seeds: int) -> Envelope:
+    """Ours for each w, with no other knob set."""
+    settings = {weight: ours(given, wait_weight=weight) for weight in WEIGHTS}
+    policies = list(settings.values())
+    runs = [[entry.score for entry in sweep(given, policies, seed=seed)] for seed in range(seeds)]
+    scores = {weight: [run[at] for run in runs] for at, weight in enumerate(WEIGHTS)}
+    killed = max(score.killed for run in runs for score in run)
+    return Envelope(SHIPPED, settings, scores, killed)
+
+
+def compare(given: Arena, seeds: int, *, alone: bool) -> list[Envelope]:
+    """Every policy at its best and ours as shipped, or that `alone`, printed as a table."""
     _say(
         f"\n## {given.trace.name}, start-up {given.world.startup_s:g} s, max {given.maximum}; "
         f"C₀ = {given.c0_s / 3600:.1f} worker-hours"
     )
     _say(f"{'policy':7}{'w':>3}  {'J(w)/C₀':>8} {'±':>6} {'paid/C₀':>8} {'mean':>8} {'p95':>8}"
           f" {'≤30 s':>7} {'killed':>7} {'act/h':>6}  setting")  # fmt: skip
-    found = []
+    found = [shipped(given, seeds)]
+    _show(found[0])
+    if alone:
+        return found
     for kind, entries in swept(given, ["ours", "keda", "plan", "fixed"]).items():
-        one = envelope(given, kind, entries, seeds)
-        found.append(one)
-        for weight in WEIGHTS:
-            score = one.scores[weight][0]
-            _say(
-                f"{kind:7}{weight:>3}  {one.cost(weight):8.3f} {one.noise(weight):6.3f} "
-                f"{score.paid_c0:8.3f} {score.wait_mean_s:8.2f} {score.wait_p95_s:8.1f} "
-                f"{score.started_30s:7.1%} {score.killed:7} {score.actions_per_hour:6.1f}  "
-                f"{one.settings[weight].label}"
-            )
+        found.append(envelope(given, kind, entries, seeds))
+        _show(found[-1])
     _verdict(found)
     return found
 
 
-def _verdict(found: Sequence[Envelope]) -> None:
-    mine = next(one for one in found if one.kind == "ours")
+def _show(one: Envelope) -> None:
     for weight in WEIGHTS:
-        parts = []
+        score = one.scores[weight][0]
+        _say(
+            f"{one.kind:7}{weight:>3}  {one.cost(weight):8.3f} {one.noise(weight):6.3f} "
+            f"{score.paid_c0:8.3f} {score.wait_mean_s:8.2f} {score.wait_p95_s:8.1f} "
+            f"{score.started_30s:7.1%} {score.killed:7} {score.actions_per_hour:6.1f}  "
+            f"{one.settings[weight].label}"
+        )
+
+
+def _verdict(found: Sequence[Envelope]) -> None:
+    kinds = {one.kind: one for one in found}
+    mine = kinds["ours"]
+    for weight in WEIGHTS:
+        over_best = kinds[SHIPPED].cost(weight) / mine.cost(weight)
+        parts = [f"as shipped {over_best:.3f} of its best"]
         for peer in found:
-            if peer is mine:
+            if peer.kind in ("ours", SHIPPED):
                 continue
             margin = mine.cost(weight) - peer.cost(weight)
             noise = mine.noise(weight) + peer.noise(weight)
@@ -172,6 +200,37 @@ def disturb(given: Arena) -> list[dict[str, object]]:
     return rows
 
 
+Row = Mapping[str, object]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The last line of an earlier run's output."""
+    rows: list[Row] = json.loads(path.read_text().splitlines()[-1])
+    return rows
+
+
+def against(before: Sequence[Row], rows: Sequence[Row]) -> None:
+    """Prints what each of ours costs over the same one of the earlier run, the worst at the end."""
+    costs = [f"j{weight}_c0" for weight in WEIGHTS]
+    earlier = {_name(row): row for row in before if costs[0] in row}
+    ratios: dict[str, float] = {}
+    _say("\nJ(w)/C₀ over that of before, w = " + " / ".join(map(str, WEIGHTS)))
+    for row in rows:
+        name = _name(row)
+        if row["policy"] not in ("ours", SHIPPED) or costs[0] not in row or name not in earlier:
+            continue
+        found = [float(str(row[cost])) / float(str(earlier[name][cost])) for cost in costs]
+        _say(f"{name:52} {' / '.join(f'{ratio:.4f}' for ratio in found)}")
+        ratios |= {f"{name}, w = {w}": ratio for w, ratio in zip(WEIGHTS, found, strict=True)}
+    if ratios:
+        worst, best_one = max(ratios, key=ratios.__getitem__), min(ratios, key=ratios.__getitem__)
+        _say(f"worst: {ratios[worst]:.4f} ({worst}); best: {ratios[best_one]:.4f} ({best_one})")
+
+
+def _name(row: Row) -> str:
+    return f"{row['trace']}, S = {row['startup_s']} s, max {row['max']}, {row['policy']}"
+
+
 def _busiest(given: Arena) -> tuple[float, float]:
     """Ten minutes in the middle of the hour with most arrivals."""
     counts = np.bincount((given.trace.arrivals // 3600).astype(int))
@@ -207,9 +266,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--traces", type=Path, default=os.environ.get("TRACES", "../shared/traces"))
     parser.add_argument("--only", action="append", help="part of a trace's name; may be repeated")
-    parser.add_argument("--startup", type=float, action="append", help="default 45 and 10")
-    parser.add_argument("--max", type=int, action="append", help="default 1000 and 10")
+    parser.add_argument(
+        "--startup", type=float, action="append", help="default 45 and 10, and 120 for fb2009"
+    )
+    parser.add_argument("--max", type=int, action="append", help="default 1000, 40 and 10")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--shipped", action="store_true", help="run ours as shipped, nothing else")
+    parser.add_argument("--before", type=Path, metavar="FILE", help="an earlier run's output")
     flags = parser.parse_args()
     files = [
         path
@@ -218,17 +281,28 @@ def main() -> None:
     ]
     if not files:
         sys.exit(f"no trace (*.csv.gz) in {flags.traces}")
-    rows: list[dict[str, object]] = []
+    before = read_rows(flags.before) if flags.before else None
+    rows: list[Row] = []
     for path in files:
         trace = read_csv(path)
-        for maximum in flags.max or (1000, 10):
-            for startup in flags.startup or (45.0, 10.0):
-                given = arena(trace, 1, maximum, WorldSettings(startup))
-                rows += [one.to_json(given) for one in compare(given, flags.seeds)]
+        for maximum, startup in product(
+            flags.max or MAXIMUMS, flags.startup or _startups(trace.name)
+        ):
+            given = arena(trace, 1, maximum, WorldSettings(startup))
+            found = compare(given, flags.seeds, alone=flags.shipped)
+            rows += [one.to_json(given) for one in found]
+            if not flags.shipped:
                 rows += disturb(given)
         if trace.name.startswith("lcg"):
             speed(arena(trace, 1, 1000, WorldSettings(45.0)))
+    if before is not None:
+        against(before, rows)
     _say(json.dumps(rows))
+
+
+def _startups(name: str) -> tuple[float, ...]:
+    more = [each for begin, each in MORE_STARTUPS.items() if name.startswith(begin)]
+    return STARTUPS + sum(more, ())
 
 
 if __name__ == "__main__":

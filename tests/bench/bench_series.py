@@ -19,7 +19,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,10 +28,12 @@ from pathlib import Path
 from statistics import median
 
 from scaler.simulate.arena import Arena, Policy, arena, run
+from scaler.simulate.delayed_view import DelayedView
 from scaler.simulate.generate import generate
 from scaler.simulate.loads import Generator
 from scaler.simulate.peers import TICK_S, all_keda, ours
 from scaler.simulate.score import WEIGHTS
+from scaler.simulate.strategies import Strategy
 from scaler.simulate.world import WorldSettings
 from tests.support.former_rule import Former, FormerRule
 
@@ -119,16 +121,20 @@ def outcomes(work: Work) -> list[dict[int, Outcome]]:
         policies = [Policy(who, f"w {number}", TICK_S)]
     found = []
     for policy in policies:
-        rule = FormerRule(number, LOWEST, HIGHEST, 10.0) if who == "before" else None
-        score = run(
-            given, policy, seed=cell.seed,
-            strategy=None if rule is None else lambda view, rule=rule: Former(rule, view),
-        )  # fmt: skip
+        acting = _former(number) if who == "before" else None
+        score = run(given, policy, seed=cell.seed, strategy=acting)
+        asked = WEIGHTS if who == "keda" else (number,)
         found.append(
-            {w: Outcome(score.cost(w), score.paid_c0, score.wait_mean_s, policy.label)
-             for w in ((number,) if who != "keda" else WEIGHTS)}
-        )  # fmt: skip
+            {
+                weight: Outcome(score.cost(weight), score.paid_c0, score.wait_mean_s, policy.label)
+                for weight in asked
+            }
+        )
     return found
+
+
+def _former(weight: int) -> Callable[[DelayedView], Strategy]:
+    return lambda view: Former(FormerRule(weight, LOWEST, HIGHEST), view)
 
 
 Peers = dict[str, dict[int, Outcome]]
