@@ -8,8 +8,13 @@ from __future__ import annotations
 from math import ceil, e, exp, sqrt
 from statistics import NormalDist
 
+from scaler.policy.decide import decide
+from scaler.policy.memory import Memory
 from scaler.policy.observation import Known, Observation, value_of
-from scaler.simulate.delayed_view import DelayedView
+from scaler.policy.target import Target
+from scaler.simulate.arena import Arena, run
+from scaler.simulate.delayed_view import DelayedView, ViewSettings
+from scaler.simulate.peers import ours
 from scaler.simulate.world import World
 
 _LOOK_BACK_S = 600.0
@@ -109,9 +114,54 @@ class Former:
         """Observe, decide, apply."""
         seen = self._view.observe(world)
         number = self._rule.number(seen, world.now)
-        idle = value_of(seen.idle) or 0.0
-        if number > world.running:
-            world.start(number - world.running)
-        else:
-            world.retire_idle(min(world.running - number, int(idle)))
+        apply(number, seen, world)
         return number
+
+
+class Both:
+    """The scaler decides and acts; the former rule is asked of the very same looks."""
+
+    def __init__(self, target: Target, rule: FormerRule, view: DelayedView) -> None:
+        self._target = target
+        self._rule = rule
+        self._view = view
+        self._memory = Memory()
+        self.asked = 0
+        self.differences: list[tuple[float, int, int]] = []
+        """(time, what was decided, what the former rule had said) wherever they are not the
+        same."""
+
+    def step(self, world: World) -> int:
+        """Observe, decide twice, apply the scaler's."""
+        seen = self._view.observe(world)
+        decision, self._memory = decide(seen, self._memory, self._target, world.now)
+        number, former = decision.replicas, self._rule.number(seen, world.now)
+        assert number is not None
+        self.asked += 1
+        if number != former:
+            self.differences.append((world.now, number, former))
+        apply(number, seen, world)
+        return number
+
+
+def apply(number: int, seen: Observation, world: World) -> None:
+    """Start what is missing; of what is too much, let those go that are seen to be idle."""
+    idle = value_of(seen.idle) or 0.0
+    if number > world.running:
+        world.start(number - world.running)
+    else:
+        world.retire_idle(min(world.running - number, int(idle)))
+
+
+def side_by_side(given: Arena, wait_weight: float, *, view: ViewSettings, seed: int = 0) -> Both:
+    """The scaler's decisions over a whole run in `given`, beside what the former rule had said."""
+    policy = ours(given, tick_s=view.tick_s, wait_weight=wait_weight)
+    made: list[Both] = []
+
+    def both(seeing: DelayedView) -> Both:
+        rule = FormerRule(wait_weight, given.minimum, given.maximum)
+        made.append(Both(policy.target, rule, seeing))
+        return made[0]
+
+    run(given, policy, view=view, seed=seed, strategy=both)
+    return made[0]
