@@ -142,7 +142,8 @@ def simulate(
     ] = None,
     seed: SeedOption = 0,
     every_setting: Annotated[
-        bool, typer.Option("--sweep", help="Each policy over all its knobs, at its best.")
+        bool,
+        typer.Option("--sweep", help="Beside these, each policy over all its knobs, at its best."),
     ] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write timeline.png and frontier.png.")
@@ -258,7 +259,7 @@ def _view(tick: float, age: float, missing: float, outage: str | None) -> ViewSe
 
 
 def _trace(source: _Source) -> Trace:
-    from scaler.simulate.generate import generate as made  # noqa: PLC0415
+    from scaler.simulate.generators import generate as made  # noqa: PLC0415
     from scaler.simulate.trace import read_csv  # noqa: PLC0415
 
     if source.prometheus is not None:
@@ -271,7 +272,7 @@ def _trace(source: _Source) -> Trace:
     if source.generate is not None:
         return made(source.generate, seed=source.seed, **source.numbers)
     for name, value in source.numbers.items():
-        raise ConfigError(f"--{name}", f"{value:g}", "only with --generate")
+        raise ConfigError(f"--{name}", value, "only with --generate")
     return _past(source) if source.trace is None else read_csv(source.trace)
 
 

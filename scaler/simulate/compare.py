@@ -42,16 +42,15 @@ def compare(
     view: ViewSettings,
     seed: int,
 ) -> None:
-    """Replay and show. `policies` by kind; with every setting only the kinds matter."""
+    """Replay and show `policies`, by kind; with every setting, each kind's best beside them."""
+    kinds, lines = _replayed(arena, policies, view, seed, output.plots is not None)
+    shown = [entry for entries in kinds.values() for entry in entries]
     if output.every_setting:
-        kinds = swept(arena, list(policies), view=view, seed=seed)
-        shown = _at_their_best(kinds)
-    else:
-        kinds, lines = _replayed(arena, policies, view, seed, output.plots is not None)
-        shown = [entry for entries in kinds.values() for entry in entries]
-        if output.plots is not None:
-            _draw_lines(arena, policies, lines, output.plots)
+        every = swept(arena, list(policies), view=view, seed=seed)
+        shown = _with_their_best(kinds, every)
+        kinds = {kind: kinds[kind] + every[kind] for kind in kinds}
     if output.plots is not None:
+        _draw_lines(arena, policies, lines, output.plots)
         draw_frontier(arena, kinds, output.plots)
     if output.as_json:
         for entry in shown:
@@ -114,11 +113,13 @@ def progress_bar(title: str, total: float) -> Iterator[Callable[[float], None]]:
         yield lambda amount: bar.advance(task, amount)
 
 
-def _at_their_best(kinds: Mapping[str, Sequence[Entry]]) -> list[Entry]:
+def _with_their_best(
+    given: Mapping[str, Sequence[Entry]], every: Mapping[str, Sequence[Entry]]
+) -> list[Entry]:
+    """Of each kind what was given, then the best for each w; one may be the best for several."""
     shown: list[Entry] = []
-    for entries in kinds.values():
-        for weight in WEIGHTS:
-            entry = best(entries, weight)
+    for kind, entries in given.items():
+        for entry in [*entries, *(best(every[kind], weight) for weight in WEIGHTS)]:
             if entry not in shown:
                 shown.append(entry)
     return shown

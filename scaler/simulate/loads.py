@@ -85,11 +85,9 @@ def numbers_of(generator: Generator, given: Mapping[str, float]) -> dict[str, fl
         number = NUMBERS[name]
         if generator not in number.defaults:
             having = ", ".join(number.defaults)
-            raise ConfigError(
-                f"--{name}", f"{value:g}", f"not with {generator}, only with {having}"
-            )
+            raise ConfigError(f"--{name}", value, f"only with --generate {having}")
         if not number.least <= value <= number.most:
-            raise ConfigError(f"--{name}", value, f"{number.least:g} to {number.most:g}")
+            raise ConfigError(f"--{name}", value, f"{number.least} to {number.most}")
     return {
         name: given.get(name, number.defaults[generator])
         for name, number in NUMBERS.items()

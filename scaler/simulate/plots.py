@@ -25,6 +25,8 @@ _COLOURS = {"ours": "#0b6e4f", "keda": "#c8553d", "plan": "#7d5ba6", "fixed": "#
 _MARKS = {"ours": "o", "keda": "s", "plan": "^", "fixed": "D"}
 _POINTS = 1500
 _NEAR_HOURS = 2.0
+_NEAR_SHARE = 1 / 6
+"""So long, but no more than that share of the whole, is shown closer."""
 _DEAREST = 2.5
 """Costs above so many times the clairvoyant's are named, not drawn: they would squeeze the rest."""
 _SHORTEST_S = 0.01
@@ -108,19 +110,19 @@ def undominated(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
 def timelines(arena: Arena, lines: Mapping[str, tuple[str, Timeline]], path: Path) -> None:
     """Queue and fleet over time, one row for each policy: kind -> (settings, what happened).
 
-    The whole on the left, the hours round the highest load on the right.
+    The whole on the left, what is round the highest load on the right.
     """
     figure = _figure(14, 3.0 * len(lines))
     rows = figure.subplots(
         len(lines), 2, sharex="col", sharey=True, squeeze=False, width_ratios=(3, 2)
     )
-    middle = _busiest(arena)
+    middle, near_h = _busiest(arena), min(_NEAR_HOURS, _NEAR_SHARE * arena.pool.horizon_s / 3600)
     for (whole, near), (kind, (label, line)) in zip(rows, lines.items(), strict=True):
         at = np.array(line.at) / 3600
         _row(whole, line, np.ones(len(at), dtype=bool))
-        _row(near, line, np.abs(at - middle) <= _NEAR_HOURS / 2)
+        _row(near, line, np.abs(at - middle) <= near_h / 2)
         whole.set_title(f"{NAMES[kind]} ({label})", loc="left", fontsize=10)
-        near.set_title("the busiest two hours of it", loc="left", fontsize=10)
+        near.set_title(f"the busiest {near_h * 60:.0f} minutes of it", loc="left", fontsize=10)
         whole.set_ylabel("workers, jobs")
     rows[0, 0].set_ylim(
         0, 1.05 * max(max(*line.total, *line.waiting) for _, line in lines.values())

@@ -29,7 +29,7 @@ from statistics import median
 
 from scaler.simulate.arena import Arena, Policy, arena, run
 from scaler.simulate.delayed_view import DelayedView
-from scaler.simulate.generate import generate
+from scaler.simulate.generators import generate
 from scaler.simulate.loads import Generator
 from scaler.simulate.peers import TICK_S, all_keda, ours
 from scaler.simulate.score import WEIGHTS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scaler.simulate import peers
 from scaler.simulate.arena import arena, run
 from scaler.simulate.delayed_view import ViewSettings
-from scaler.simulate.generate import generate
+from scaler.simulate.generators import generate
 from scaler.simulate.loads import Generator
 from scaler.simulate.world import WorldSettings
 from tests.support.former_rule import Former, FormerRule, side_by_side

@@ -15,7 +15,7 @@ from scaler.config.load import load_config
 from scaler.policy.target import KNOBS, Knob, Knobs
 from scaler.simulate import peers
 from scaler.simulate.arena import arena
-from scaler.simulate.generate import generate
+from scaler.simulate.generators import generate
 from scaler.simulate.loads import Generator
 from scaler.simulate.world import WorldSettings
 from tests.support.targets import SPECIAL, values_of

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from common.errors import ConfigError
 from scaler.__main__ import app
 from scaler.config.load import load_config
+from scaler.simulate.loads import Generator
 from scaler.simulate.tune import wish_of
 
 KEYS = {"paid_c0", "wait_mean_s", "wait_p95_s", "j1_c0", "j4_c0", "j10_c0", "killed"}
@@ -82,7 +83,36 @@ def test_priorities_trade_cost_for_waiting(trace: Path) -> None:
 
 def test_every_knob_at_its_best(trace: Path) -> None:
     said = call("simulate", "--trace", str(trace), "--sweep", "--policy", "ours", "--json")
-    assert 1 <= len(said.splitlines()) <= 3
+    asked, *best = [json.loads(line) for line in said.splitlines()]
+    assert asked["settings"] == "balanced"
+    assert 1 <= len(best) <= 3
+    for cost in ("j1_c0", "j4_c0", "j10_c0"):
+        assert min(one[cost] for one in best) <= asked[cost]
+
+
+def test_a_series_of_bursts_beside_keda_as_usual_and_at_its_best(tmp_path: Path) -> None:
+    said = call(
+        "simulate", "--generate", "series", "--burst", "4", "--gap", "90", "--hours", "0.5",
+        "--startup", "45", "--sweep", "--json", "--plot", str(tmp_path),
+    )  # fmt: skip
+    found = [json.loads(line) for line in said.splitlines()]
+    assert {one["trace"] for one in found} == {"series"}
+    keda = [one["settings"] for one in found if one["policy"] == "keda"]
+    assert keda[0] == "value 1, window 300 s"
+    assert len(keda) > 1
+    assert {path.name for path in tmp_path.iterdir()} == {"timeline.png", "frontier.png"}
+
+
+@pytest.mark.parametrize("kind", Generator)
+def test_every_generator_has_an_option(kind: Generator) -> None:
+    said = call("simulate", "--generate", kind, "--hours", "1", "--policy", "ours", "--json")
+    assert json.loads(said)["trace"] == kind
+
+
+def test_settings_are_proposed_for_generated_bursts() -> None:
+    wish = ("--wish", "p95 <= 60", "--startup", "20", "--json")
+    said = call("tune", "--generate", "series", "--burst", "3", "--hours", "0.5", *wish)
+    assert json.loads(said)["chosen"]["trace"] == "series"
 
 
 def test_higher_minimums_are_among_the_settings(rush: Path) -> None:
@@ -105,6 +135,16 @@ def test_higher_minimums_are_among_the_settings(rush: Path) -> None:
         ([*POISSON, "--trace", "x.csv"], "one of --trace"),
         (["--trace", "/nowhere.csv"], "a readable CSV"),
         ([*POISSON, "--min", "5", "--max", "2"], "--max: 2 is not allowed; allowed: at least"),
+        (
+            [*POISSON, "--gap", "5"],
+            "--gap: 5.0 is not allowed; allowed: only with --generate series",
+        ),
+        (["--generate", "series", "--rate", "5"], "--rate: 5.0 is not allowed; allowed: only with"),
+        (["--generate", "ramp", "--trough", "9"], "--trough: 9.0 is not allowed; allowed: at most"),
+        (
+            ["--trace", "x.csv", "--hours", "3"],
+            "--hours: 3.0 is not allowed; allowed: only with --g",
+        ),
         ([*POISSON, "--outage", "noon"], "BEGIN:LENGTH in seconds"),
         (["--prometheus", "http://127.0.0.1:9", "--since", "week"], "a number and a unit"),
     ],

@@ -1,4 +1,4 @@
-"""Traces: read, refused, generated, taken from Prometheus."""
+"""Traces: read, refused, taken from Prometheus."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import pytest
 from common.errors import ConfigError
 from scaler.commands.moments import seconds
 from scaler.prometheus.client import Prometheus, Sample
-from scaler.simulate.generate import generate
-from scaler.simulate.loads import NUMBERS, Generator
 from scaler.simulate.past import draw, trace_from
 from scaler.simulate.trace import read_csv
 
@@ -68,24 +66,6 @@ def test_a_broken_archive_is_refused(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b"arrival_s,duration_s\n" + b"1,2\n" * 99)[:-20])
     with pytest.raises(ConfigError, match="a readable CSV or gzip file"):
         read_csv(path)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in Generator if kind in NUMBERS["rate"].defaults])
-def test_generated_loads_are_as_large_as_asked(kind: Generator) -> None:
-    trace = generate(kind, rate=3, hours=240, mean=60, seed=7)
-    assert len(trace) == pytest.approx(0.05 * 240 * 3600, rel=0.1)
-    assert trace.durations.mean() == pytest.approx(60.0, rel=0.05)
-    assert np.all(np.diff(trace.arrivals) >= 0)
-
-
-def test_bursts_are_burstier_than_chance() -> None:
-    def dispersion(kind: Generator) -> float:
-        arrivals = generate(kind, rate=3, hours=100, mean=60, seed=7).arrivals
-        counts = np.bincount((arrivals // 120).astype(int))
-        return float(counts.var() / counts.mean())
-
-    assert dispersion(Generator.POISSON) == pytest.approx(1.0, abs=0.2)
-    assert dispersion(Generator.BURSTY) > 5
 
 
 class Recorded:

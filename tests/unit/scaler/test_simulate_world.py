@@ -13,7 +13,7 @@ from scaler.policy.observation import Known, Unknown
 from scaler.simulate import peers
 from scaler.simulate.arena import Arena, Policy, Timeline, arena, run
 from scaler.simulate.delayed_view import DelayedView, ViewSettings, arrival_statistics
-from scaler.simulate.generate import generate
+from scaler.simulate.generators import generate
 from scaler.simulate.loads import Generator
 from scaler.simulate.strategies import Keda, KedaSettings
 from scaler.simulate.trace import Trace

@@ -85,7 +85,7 @@ def _ramp(numbers: Numbers, rng: np.random.Generator) -> Floats:
     """A rate that climbs straight from trough to peak, and down again, wave after wave."""
     peak, trough = numbers["peak"], numbers["trough"]
     if trough > peak:
-        raise ConfigError("--trough", f"{trough:g}", f"at most --peak, which is {peak:g}")
+        raise ConfigError("--trough", trough, f"at most --peak, which is {peak:g}")
 
     def rate(at: Floats) -> Floats:
         phase = at / (numbers["wave"] * _HOUR_S) % 1.0
@@ -137,7 +137,7 @@ def _check_count(cause: str, numbers: Numbers, expected: float) -> None:
     if expected > MAX_JOBS:
         hours = numbers["hours"]
         allowed = f"what makes at most {MAX_JOBS} jobs in all, of {hours:g} hours"
-        raise ConfigError(f"--{cause}", f"{numbers[cause]:g}", allowed)
+        raise ConfigError(f"--{cause}", numbers[cause], allowed)
 
 
 def _lognormal(rng: np.random.Generator, count: int, mean: float, sigma: float) -> Floats:
