@@ -1,16 +1,16 @@
 """The policy beside its peers, each at its best, over real traces.
 
-    make bench-policy ARGS="[--traces FOLDER] [--only NAME] [--startup S] [--max N] [--shipped]
-                            [--before FILE]"
+    make bench-policy ARGS="[--traces FOLDER] [--only NAME] [--startup S] [--max N]
+                            [--kind shipped|ours|keda|plan|fixed] [--before FILE]"
 
 For every trace, start-up time and maximum: each policy is run over all its knobs, and at its best
 with higher minimums too, up to the size of the best fixed fleet. For each worth of waiting w the
 setting with the lowest J(w)/C₀ is run again with other seeds (other tick phases, other victims).
 J(w)/C₀ in the table are means over the seeds. Beside them stands ours as shipped: `wait_weight`
 set to w and nothing else. Ours is then disturbed: old data, missing scrapes, an outage in the
-busiest hour. With `--shipped` only ours as shipped is run: minutes instead of hours. With
-`--before` all of ours is compared with an earlier run, of which FILE is the output or its last
-line. The last line is JSON, an object for each.
+busiest hour. With `--kind`, which may be repeated like the others, only those are run: `shipped`
+takes minutes instead of hours. With `--before` what is ours is compared with an earlier run, of
+which FILE is the output or its last line. The last line is JSON, an object for each.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ STARTUPS = (45.0, 10.0)
 MORE_STARTUPS = {"fb2009": (120.0,)}
 """By how the trace's name begins: its demand falls back within so long a start-up."""
 SHIPPED = "shipped"
+KINDS = (SHIPPED, "ours", "keda", "plan", "fixed")
 
 
 @dataclass(frozen=True)
@@ -115,22 +116,23 @@ def shipped(given: Arena, seeds: int) -> Envelope:
     return Envelope(SHIPPED, settings, scores, killed)
 
 
-def compare(given: Arena, seeds: int, *, alone: bool) -> list[Envelope]:
-    """Every policy at its best and ours as shipped, or that `alone`, printed as a table."""
+def compare(given: Arena, kinds: Sequence[str], seeds: int) -> list[Envelope]:
+    """Ours as shipped and every policy at its best, as far as they are asked, as a table."""
     _say(
         f"\n## {given.trace.name}, start-up {given.world.startup_s:g} s, max {given.maximum}; "
         f"C₀ = {given.c0_s / 3600:.1f} worker-hours"
     )
     _say(f"{'policy':7}{'w':>3}  {'J(w)/C₀':>8} {'±':>6} {'paid/C₀':>8} {'mean':>8} {'p95':>8}"
           f" {'≤30 s':>7} {'killed':>7} {'act/h':>6}  setting")  # fmt: skip
-    found = [shipped(given, seeds)]
-    _show(found[0])
-    if alone:
-        return found
-    for kind, entries in swept(given, ["ours", "keda", "plan", "fixed"]).items():
-        found.append(envelope(given, kind, entries, seeds))
-        _show(found[-1])
-    _verdict(found)
+    found = [shipped(given, seeds)] if SHIPPED in kinds else []
+    at_best = [kind for kind in kinds if kind != SHIPPED]
+    if at_best:
+        swept_kinds = swept(given, at_best).items()
+        found += [envelope(given, kind, entries, seeds) for kind, entries in swept_kinds]
+    for one in found:
+        _show(one)
+    if "ours" in kinds:
+        _verdict({one.kind: one for one in found})
     return found
 
 
@@ -145,20 +147,20 @@ def _show(one: Envelope) -> None:
         )
 
 
-def _verdict(found: Sequence[Envelope]) -> None:
-    kinds = {one.kind: one for one in found}
-    mine = kinds["ours"]
+def _verdict(found: Mapping[str, Envelope]) -> None:
+    mine = found["ours"]
     for weight in WEIGHTS:
-        over_best = kinds[SHIPPED].cost(weight) / mine.cost(weight)
-        parts = [f"as shipped {over_best:.3f} of its best"]
-        for peer in found:
-            if peer.kind in ("ours", SHIPPED):
-                continue
-            margin = mine.cost(weight) - peer.cost(weight)
-            noise = mine.noise(weight) + peer.noise(weight)
-            word = "below" if margin <= 0 else "within noise" if margin <= noise else "ABOVE"
-            parts.append(f"{mine.cost(weight) / peer.cost(weight):.3f} of {peer.kind}'s, {word}")
-        _say(f"ours, J({weight}): {'; '.join(parts)}")
+        parts = []
+        for kind, other in found.items():
+            if kind == SHIPPED:
+                parts.append(f"as shipped {other.cost(weight) / mine.cost(weight):.3f} of that")
+            elif other is not mine:
+                margin = mine.cost(weight) - other.cost(weight)
+                noise = mine.noise(weight) + other.noise(weight)
+                word = "below" if margin <= 0 else "within noise" if margin <= noise else "ABOVE"
+                ratio = mine.cost(weight) / other.cost(weight)
+                parts.append(f"{ratio:.3f} of {kind}'s, {word}")
+        _say(f"ours at its best, J({weight}): {'; '.join(parts)}")
     _say(f"busy workers stopped by ours, all runs: {mine.killed}")
 
 
@@ -271,7 +273,7 @@ def main() -> None:
     )
     parser.add_argument("--max", type=int, action="append", help="default 1000, 40 and 10")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--shipped", action="store_true", help="run ours as shipped, nothing else")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="default all")
     parser.add_argument("--before", type=Path, metavar="FILE", help="an earlier run's output")
     flags = parser.parse_args()
     files = [
@@ -289,9 +291,9 @@ def main() -> None:
             flags.max or MAXIMUMS, flags.startup or _startups(trace.name)
         ):
             given = arena(trace, 1, maximum, WorldSettings(startup))
-            found = compare(given, flags.seeds, alone=flags.shipped)
-            rows += [one.to_json(given) for one in found]
-            if not flags.shipped:
+            kinds = flags.kind or KINDS
+            rows += [one.to_json(given) for one in compare(given, kinds, flags.seeds)]
+            if "ours" in kinds:
                 rows += disturb(given)
         if trace.name.startswith("lcg"):
             speed(arena(trace, 1, 1000, WorldSettings(45.0)))
