@@ -29,7 +29,7 @@ from worker.errors import (
     TransientError,
 )
 from worker.held_claim import CLAIM_TTL_S
-from worker.job_status import JobStatus, Status, put_status
+from worker.job_status import JobStatus, Status, begin_status, put_status
 from worker.jobs import InvalidJobError, Job, Result, job_id_in, parse_job
 from worker.leaving import Leaving
 from worker.messages import Delivery, Outgoing
@@ -370,6 +370,8 @@ class JobHandler:
         self._ask(lambda ledger: ledger.put_worker(self._presence.record.current))
         claim = self._ask(lambda ledger: ledger.claim(job_id, worker, ttl_s=CLAIM_TTL_S))
         self._presence.claim.hold(job_id, claim)
+        begun = JobStatus(job_id=job_id, status=Status.RENDERING, stage="starting")
+        self._ask(lambda ledger: begin_status(ledger, begun, self._settings.job_status_ttl))
 
     def _let_go(self) -> None:
         self._presence.claim.let_go()

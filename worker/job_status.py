@@ -30,9 +30,28 @@ class JobStatus(BaseModel):
     error_msg: str | None = None
 
 
-def put_status(ledger: Ledger, status: JobStatus, ttl_s: int) -> None:
-    """Write a job's status, to be kept for `ttl_s` seconds. Raises LedgerError."""
+_ENDED = (Status.DONE, Status.ERROR)
+
+
+def begin_status(ledger: Ledger, status: JobStatus, ttl_s: int) -> None:
+    """Write the status of a job that is begun with, whatever it was; kept for `ttl_s` seconds.
+
+    Raises LedgerError.
+    """
     ledger.put_text(status.job_id, status.model_dump_json(), ttl_s)
+
+
+def put_status(ledger: Ledger, status: JobStatus, ttl_s: int) -> None:
+    """Write a job's status, to be kept for `ttl_s` seconds.
+
+    What has ended is left for another end only, or by who begins with it again: a worker that was
+    cut off from the ledger tells late what was so before another one brought the job to its end.
+    Raises LedgerError.
+    """
+    if status.status in _ENDED:
+        ledger.put_text(status.job_id, status.model_dump_json(), ttl_s)
+    else:
+        ledger.put_text_unless(status.job_id, status.model_dump_json(), ttl_s, _ENDED)
 
 
 def read_status(ledger: Ledger, job_id: str) -> JobStatus | None:

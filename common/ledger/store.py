@@ -18,6 +18,17 @@ from common.urls import LEDGER
 PREFIX = "autoscaler:"
 TOKEN = f"{PREFIX}token"
 _LOOK_S = 0.5
+_PUT_UNLESS = """
+local there = redis.call('GET', KEYS[1])
+local read, found = pcall(cjson.decode, there or '')
+if read and type(found) == 'table' then
+  for each = 3, #ARGV do
+    if found.status == ARGV[each] then return 0 end
+  end
+end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
 
 
 class LedgerError(Exception):
@@ -110,6 +121,10 @@ class Store:
         """Keep a text under a key that is none of the ledger's own, for `ttl_s` seconds."""
         with self._asking():
             self._redis.set(key, text, ex=ttl_s)
+
+    def put_text_unless(self, key: str, text: str, ttl_s: int, ended: Sequence[str]) -> bool:
+        """The same, unless the text there is a JSON object whose `status` is one of `ended`."""
+        return bool(self._run(_PUT_UNLESS, [key], [text, ttl_s, *ended]))
 
     def text(self, key: str) -> str | None:
         """The text under that key, if there is one that can be read."""
