@@ -61,6 +61,12 @@ def ffprobe(path: Any) -> Any:
     return json.loads(done.stdout)["streams"]
 
 
+def other_than_count(spec: dict[str, Any]) -> dict[str, Any]:
+    """What the scaler may not change of a service. Its count may move once more after it was back,
+    as the arrivals of the burst leave the ten minutes by which they are judged."""
+    return {**spec, "Mode": {}}
+
+
 def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedStack) -> None:
     until(stack.workers, "the first worker")
     spec_before = stack.spec("video-creator")
@@ -90,8 +96,7 @@ def test_a_burst_raises_the_fleet_and_it_falls_back_by_draining(stack: ShippedSt
     assert len(stack.exits["video-creator"]) >= peak - 1
     assert set(stack.exits["video-creator"]) == {0}
     assert not stack.query("autoscaler_jobs_redelivered_total > 0")
-    spec_after = stack.spec("video-creator")
-    assert spec_after == spec_before
+    assert other_than_count(stack.spec("video-creator")) == other_than_count(spec_before)
     scraped = 'up{job="scaler"} == 1'
     until(lambda: len(stack.query(scraped)) == 2, "both scalers scraped")
     sources = 'autoscaler_source_up{source=~"management|thresholds"} == 1'
@@ -146,8 +151,5 @@ def test_bursts_for_two_targets_one_by_label_with_the_acting_scaler_killed(
     for service in services:
         assert len(stack.exits[service]) >= 1, service
         assert set(stack.exits[service]) == {0}, service
-        # Nothing but its count was ever changed; that may move, and has to come back.
-        after = stack.spec(service)
-        after["Mode"]["Replicated"]["Replicas"] = 1
-        assert after == specs[service]
+        assert other_than_count(stack.spec(service)) == other_than_count(specs[service])
     until(at_rest, "back at one each again", timeout_s=900, explain=stack.report)
