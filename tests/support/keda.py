@@ -25,7 +25,10 @@ from tests.support import externalscaler_pb2_grpc
 
 TARGET = "video-creator"
 TICK_S = 0.2
-CALL_TIMEOUT_S = 10.0
+PATIENCE_S = 5.0
+"""How long the server waits for Prometheus where a test sets nothing else: more than any answer
+takes on a busy machine."""
+CALL_TIMEOUT_S = 4 * PATIENCE_S
 
 
 class Board:
@@ -178,12 +181,14 @@ class FakePrometheus:
 
 
 def settings(**changes: Any) -> ExternalScalerSettings:
-    """Loopback, a free port, and short ticks."""
+    """Loopback, a free port, short ticks, and time for Prometheus to answer."""
     defaults = {
         "grpc_host": "127.0.0.1",
         "grpc_port": 0,
         "grpc_tick_s": TICK_S,
         "grpc_stream_tick_s": 0.1,
+        "grpc_query_timeout_s": PATIENCE_S,
+        "grpc_deadline_s": PATIENCE_S + 1,
     }
     return ExternalScalerSettings.model_validate({**defaults, **changes})
 

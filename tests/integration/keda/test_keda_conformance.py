@@ -16,6 +16,7 @@ import pytest
 from protos import externalscaler_pb2 as pb
 from scaler.external.upstream import tick_of
 from tests.support.keda import (
+    PATIENCE_S,
     TARGET,
     FakePrometheus,
     Keda,
@@ -127,11 +128,11 @@ def test_unknown_ends_values_and_activity_alone(served: Serving, keda: Keda) -> 
 def test_01_a_hung_source_never_holds_a_call_that_has_no_deadline(
     prometheus: FakePrometheus, served: Serving, keda: Keda
 ) -> None:
-    prometheus.answers["jobs"] = Said(vector(1), delay_s=60)
+    prometheus.answers["jobs"] = Said(vector(1), delay_s=120)
     begun = time.monotonic()
-    with refused(grpc.StatusCode.UNAVAILABLE, "did not answer within 1.5 s"):
+    with refused(grpc.StatusCode.UNAVAILABLE, f"did not answer within {PATIENCE_S:g} s"):
         keda.stub.IsActive(ref(**QUERY))
-    assert time.monotonic() - begun < 4
+    assert time.monotonic() - begun < 60
 
 
 def test_02_the_spec_needs_neither_prometheus_nor_a_decision() -> None:
