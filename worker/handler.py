@@ -315,10 +315,13 @@ class JobHandler:
         if not delivery.seen_before:
             return None
         step, order = delivery.step(job_id), delivery.identity(job_id)
-        outcome: str | None = self._ask(lambda ledger: ledger.settled(step))
-        if outcome is None and delivery.message_id:
-            # Another copy of this order may have brought it to its end.
+        outcome: str | None = None
+        if delivery.message_id:
+            # The end of an order, by whichever of its copies, says more than this step of it,
+            # which may only have been put off.
             outcome = self._ask(lambda ledger: ledger.settled(order))
+        if outcome is None:
+            outcome = self._ask(lambda ledger: ledger.settled(step))
         if outcome == Outcome.DONE and not self._storage.has_whole(job_id):
             return None
         return outcome

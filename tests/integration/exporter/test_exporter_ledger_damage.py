@@ -177,7 +177,8 @@ def test_twenty_thousand_dead_workers_cost_no_scrape(
         for _ in range(3):
             seen = probe.scrape(5.0)
             assert seen.took_s < 5.0
-            assert seen.value(UP, source="ledger") == 1
+            # On a busy machine a scrape may end before the ledger has.
+            seen = probe.until(lambda seen: seen.value(UP, source="ledger") == 1, "it is read")
             assert seen.value("autoscaler_jobs_in_flight", queue="video-queue") == 3
             assert seen.value("autoscaler_workers", state="idle") == 1
             assert seen.value("autoscaler_workers", state="unhealthy") == unhealthy

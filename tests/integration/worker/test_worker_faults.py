@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +243,31 @@ def test_what_a_dead_worker_had_settled_is_acknowledged_and_not_made_again(
     assert fleet.renders(job) == 0
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["video there", "video gone"])
+def test_an_order_that_was_put_off_first_is_judged_by_how_it_ended(
+    fleet: Fleet, there: bool
+) -> None:
+    """That this step of it was put off says nothing once another has brought it to its end."""
+    job = f"job-put-off-{there}"
+    if there:
+        fleet.output.mkdir(exist_ok=True)
+        (fleet.output / f"{job}.mp4").write_bytes(fleet.video.read_bytes())
+    fleet.ledger.mark_settled(f"{job}.order1.0.0", messages.PUT_OFF, ttl_s=60)
+    fleet.ledger.mark_settled(f"{job}.order1", "done", ttl_s=60)
+    fleet.publish(body(job), message_id="order1")
+    with fleet.channel() as channel:
+        until(lambda: channel.basic_get(fleet.job_queue)[0], "another worker had it")
+    fleet.start()
+    fleet.ready()
+    if there:
+        until(lambda: fleet.happened("settled by an earlier holder"))
+    else:
+        until(lambda: fleet.depth(fleet.result_queue) == 1, explain=fleet.log("w1").read_text)
+    until(lambda: fleet.depth(fleet.job_queue) == 0)
+    assert fleet.announced() == ([] if there else [job])
+    assert fleet.renders(job) == (0 if there else 1)
+
+
 @pytest.mark.parametrize("message_id", [None, "order1"])
 def test_a_mark_is_not_believed_without_a_video(fleet: Fleet, message_id: str | None) -> None:
     """Neither of an earlier order for the same job, nor where the video has gone since."""
@@ -260,7 +285,8 @@ def test_a_mark_is_not_believed_without_a_video(fleet: Fleet, message_id: str | 
     with fleet.channel() as channel:
         until(lambda: channel.basic_get(fleet.job_queue)[0], "another worker had it")
     fleet.start("w2")
-    assert until(fleet.announced, "the order is answered") == [job]
+    said = fleet.log("w2").read_text
+    assert until(fleet.announced, "the order is answered", explain=said) == [job]
     assert fleet.renders(job) == 2
 
 
@@ -312,9 +338,9 @@ def test_storm(own: Fleet) -> None:
     with FaultProxy(own.stack.amqp_port) as proxy:
         storm = Storm(own, proxy, rng)
         storm.rage()
-        storm.calm()
-    announced = Counter(own.announced())
-    parked = parked_for_two_deaths(own)
+        storm.calm(jobs)
+    announced = storm.announced
+    parked = [job_parked_for_two_deaths(own, *taken) for taken in storm.parked]
     # Two kills may hit one job by chance. Each other is done, and none is both or neither.
     assert sorted([*announced, *parked]) == jobs
     assert len(parked) <= storm.kills // 2
@@ -330,16 +356,13 @@ def test_storm(own: Fleet) -> None:
     sys.stdout.write(f"kills: {storm.kills}; renders: {renders}; announced again: {again}\n")
 
 
-def parked_for_two_deaths(fleet: Fleet) -> list[str]:
-    """The parked jobs. Two workers were killed while they had it, and its status is error."""
-    jobs = []
-    for properties, raw in fleet.take(f"{fleet.job_queue}.dead"):
-        job = json.loads(raw)["job_id"]
-        assert "2 workers, or their sessions with the broker" in properties.headers["x-error"]
-        assert fleet.renders(job) >= 1
-        assert fleet.status(job) == "error"
-        jobs.append(job)
-    return jobs
+def job_parked_for_two_deaths(fleet: Fleet, properties: Any, raw: bytes) -> str:
+    """The parked job. Two workers were killed while they had it, and its status is error."""
+    job: str = json.loads(raw)["job_id"]
+    assert "2 workers, or their sessions with the broker" in properties.headers["x-error"]
+    assert fleet.renders(job) >= 1
+    assert fleet.status(job) == "error"
+    return job
 
 
 class Storm:
@@ -353,6 +376,8 @@ class Storm:
         self.cuts = 4 * 6  # two of the network, two restarts of the broker, for six workers each
         self._names = [self._start() for _ in range(6)]
         self._ends = (fleet.result_queue, f"{fleet.job_queue}.dead")
+        self.announced: Counter[str] = Counter()
+        self.parked: list[tuple[Any, bytes]] = []
 
     def rage(self) -> None:
         """Until most jobs are done: a kill every few seconds, the rest at its time."""
@@ -371,10 +396,21 @@ class Storm:
             while events and time.monotonic() - began > events[0][0]:
                 events.pop(0)[1]()
 
-    def calm(self) -> None:
-        """Until nothing is left to do."""
-        until(lambda: self._left() == 0, every_s=0.5, what="all done")
+    def calm(self, jobs: Sequence[str]) -> None:
+        """Until each of the jobs has come to its end, and nothing is left to do."""
+
+        def missing() -> set[str]:
+            self._collect()
+            parked = {str(json.loads(raw)["job_id"]) for _, raw in self.parked}
+            return {*jobs} - {*self.announced} - parked
+
+        until(lambda: not missing(), every_s=0.5, what="all done", explain=missing)
         until(self._idle, every_s=0.5, what="all idle")
+        self._collect()
+
+    def _collect(self) -> None:
+        self.announced.update(self._fleet.announced())
+        self.parked += self._fleet.take(f"{self._fleet.job_queue}.dead")
 
     def _left(self) -> int:
         try:
