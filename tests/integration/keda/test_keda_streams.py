@@ -65,7 +65,8 @@ def all_know(opened: list[PushClient], state: bool) -> bool:
 
 
 def test_connections_that_age_out_lose_nothing() -> None:
-    with serving(grpc_max_connection_age_s=1) as served:
+    # On a busy machine too a stream ends by itself within the grace, which is as long as the age.
+    with serving(grpc_max_connection_age_s=5) as served:
         served.board.decide(1)
         with clients(served.address, CLIENTS) as opened:
             for replicas in (0, 1, 0, 1, 0, 1):
