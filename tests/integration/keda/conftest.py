@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -24,8 +25,14 @@ def prometheus() -> Iterator[FakePrometheus]:
 
 
 @pytest.fixture
-def served(prometheus: FakePrometheus) -> Iterator[Serving]:
-    with serving(prometheus) as one:
+def times() -> Mapping[str, Any]:
+    """Settings of the server; a test that asks how long it waits has AS_SHIPPED in their place."""
+    return {}
+
+
+@pytest.fixture
+def served(prometheus: FakePrometheus, times: Mapping[str, Any]) -> Iterator[Serving]:
+    with serving(prometheus, **times) as one:
         yield one
 
 
