@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 from common.logs import get
 from scaler.loop.history_file import FAULTS, Batch, HistoryFile
-from scaler.loop.history_pending import PendingRow, PendingRows, Span, encoded
+from scaler.loop.history_pending import PendingRow, PendingRows, Span, apart, encoded
 from scaler.loop.history_retention import EVERY_S as PRUNE_EVERY_S
 from scaler.loop.history_retention import deletion
+from scaler.policy.memory import ADDITIONS
 
 _STEADY_EVERY_S = 60.0
 _FLUSH_EVERY_S = 2.0
@@ -148,13 +149,14 @@ class History:
     def order(self, target: str, at: float, content: Mapping[str, Any], memory: Any) -> None:
         """Keep what a person ordered, and the memory that it leaves: on the disk when this
         returns. Raises HistoryError when that is not possible; nothing of it is kept then."""
-        text = encoded(memory)
+        known, additions = apart(memory)
         last = self._last.get(target)
         identity = last.identity if last else ""
         batch = Batch(
             orders=[(target, at, encoded(content))],
-            memories=[(target, at, text)],
+            memories=[(target, at, known)],
             identities=[(target, at, identity)] if identity else [],
+            additions=[(target, at, additions)] if additions else [],
         )
         if not self._writing.acquire(timeout=_ORDER_TURN_S):
             raise HistoryError(f"the history in {self._file.folder} does not answer")
@@ -201,15 +203,12 @@ class History:
 
     def memories(self) -> dict[str, Kept]:
         """The memory of every target that was ever recorded, by its name."""
-        return self._memories("")
+        return self._memories()
 
     def memory(self, target: str, identity: str = "", formerly: Sequence[str] = ()) -> Kept | None:
         """The memory of one target, as `chosen` from all."""
-        names = (target, *formerly)
-        marks = ", ".join("?" * len(names))
-        return chosen(
-            self._memories(f" WHERE target IN ({marks})", names), target, identity, formerly
-        )
+        memories = self._memories((target, *formerly), identity)
+        return chosen(memories, target, identity, formerly)
 
     def flush(self) -> None:
         """Write now what is not written yet, as far as the disk takes it."""
@@ -220,21 +219,33 @@ class History:
         self._stop.set()
         self._writer.join(_CLOSE_S)
 
-    def _memories(self, which: str, names: Sequence[str] = ()) -> dict[str, Kept]:
+    def _memories(self, names: Sequence[str] = (), identity: str = "") -> dict[str, Kept]:
+        """Of all targets, or of those with these names, additions of the `identity` alone."""
         # First: what is written meanwhile is then in both.
         pending = self._pending.memories(names)
+        found = {
+            target: Kept(at, _parsed(content), whose)
+            for target, at, content, whose in self._rows_of("memories", names)
+        }
+        for target, _, text, whose in self._rows_of("additions", names):
+            kept = found.get(target)
+            # Version 0.1.0 may have gone on since: then they are older, and still of use.
+            if kept is not None and _may_be_one(whose, identity or kept.identity):
+                found[target] = kept._replace(content=_joined(kept.content, _parsed(text)))
+        for each in pending:
+            content = _joined(_parsed(each.text()), _parsed(each.additions()))
+            found[each.target] = Kept(each.at, content, each.identity)
+        return {target: kept for target, kept in found.items() if kept.content is not None}
+
+    def _rows_of(self, table: str, names: Sequence[str]) -> list[tuple[str, float, str, str]]:
+        """Target, time, content and identity; nothing where that cannot be read now."""
+        where = f" WHERE target IN ({', '.join('?' * len(names))})" if names else ""
         rows = self._read(
-            "SELECT target, memories.at, content, identity FROM memories"  # noqa: S608 - marks alone
-            f" LEFT JOIN identities USING (target, at){which}",
+            f"SELECT target, {table}.at, content, coalesce(identity, '') FROM {table}"  # noqa: S608 - names of our own, and marks
+            f" LEFT JOIN identities USING (target, at){where}",
             names,
         )
-        found = {
-            target: Kept(at, _parsed(content), identity or "")
-            for target, at, content, identity in rows or ()
-        }
-        for each in pending:
-            found[each.target] = Kept(each.at, _parsed(each.text()), each.identity)
-        return {target: kept for target, kept in found.items() if kept.content is not None}
+        return [(target, at, content, whose) for target, at, content, whose in rows or ()]
 
     def _newest(
         self,
@@ -336,8 +347,20 @@ def chosen(
     known, as when an older version kept it, is taken at its name.
     """
     found = [memories[name] for name in (target, *formerly) if name in memories]
-    ours = [each for each in found if not (each.identity and identity) or each.identity == identity]
+    ours = [each for each in found if _may_be_one(each.identity, identity)]
     return max(ours, key=lambda each: each.at, default=None)
+
+
+def _may_be_one(identity: str, other: str) -> bool:
+    """Whether both may be the same target's: "" is not known."""
+    return not (identity and other) or identity == other
+
+
+def _joined(known: Any, additions: Any) -> Any:
+    """A memory, of the parts in which it was written."""
+    if not isinstance(known, dict) or additions is None:
+        return known
+    return {**known, ADDITIONS: additions}
 
 
 def _parsed(text: Any) -> Any:

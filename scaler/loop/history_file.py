@@ -40,14 +40,19 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS identities (
     target TEXT PRIMARY KEY, at REAL NOT NULL, identity TEXT NOT NULL
 ) WITHOUT ROWID""",
+    # Nor may a memory's content have a name in it that 0.1.0 does not know.
+    """CREATE TABLE IF NOT EXISTS additions (
+    target TEXT PRIMARY KEY, at REAL NOT NULL, content TEXT NOT NULL
+) WITHOUT ROWID""",
 )
 _COLUMNS = {
     "decisions": ("target", "at", "action", "content"),
     "orders": ("target", "at", "content"),
     "memories": ("target", "at", "content"),
     "identities": ("target", "at", "identity"),
+    "additions": ("target", "at", "content"),
 }
-_PRECIOUS = ("orders", "memories", "identities")
+_PRECIOUS = ("orders", "memories", "identities", "additions")
 """Small, and not to be had again from elsewhere: checked at the start, rescued from damage."""
 _WRONG_SETTING = {
     errno.EACCES,
@@ -72,6 +77,7 @@ class Batch(NamedTuple):
     orders: Sequence[tuple[str, float, str]] = ()
     memories: Sequence[tuple[str, float, str]] = ()
     identities: Sequence[tuple[str, float, str]] = ()
+    additions: Sequence[tuple[str, float, str]] = ()
 
 
 class DamageError(sqlite3.DatabaseError):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from common.logs import get
 from scaler.loop.history_file import Batch
+from scaler.policy.memory import ADDITIONS
 
 MOST = 10_000
 """Decisions, and orders, that are kept while the disk refuses them."""
@@ -42,22 +43,26 @@ class PendingRow:
         self.identity = identity
         self.urgent = urgent
         self._make: Callable[[], Any] | None = make
-        self._content: tuple[str, str] = ("", "")
+        self._content: tuple[str, str, str] = ("", "", "")
 
     def text(self) -> str:
-        """The content as JSON."""
+        """The content as JSON, without additions."""
         return self._made()[1]
+
+    def additions(self) -> str:
+        """Of a memory, what it has of them, as JSON; "" for nothing."""
+        return self._made()[2]
 
     def action(self) -> str:
         """Of a decision, what it does."""
         return self._made()[0]
 
-    def _made(self) -> tuple[str, str]:
+    def _made(self) -> tuple[str, str, str]:
         make = self._make
         if make is not None:
             content = make()
             action = content.get("action", "") if isinstance(content, Mapping) else ""
-            self._content = (str(action), encoded(content))
+            self._content = (str(action), *apart(content))
             self._make = None
         return self._content
 
@@ -126,6 +131,7 @@ class PendingRows:
             [(each.target, each.at, each.text()) for each in orders],
             [(each.target, each.at, each.text()) for each in memories],
             [(each.target, each.at, each.identity) for each in memories if each.identity],
+            [(each.target, each.at, each.additions()) for each in memories if each.additions()],
         )
         return Taken(batch, decisions, orders, memories)
 
@@ -198,6 +204,14 @@ class PendingRows:
                     del kept[entry.target, entry.at]
             if self._memories.get(entry.target) is entry:
                 del self._memories[entry.target]
+
+
+def apart(content: Any) -> tuple[str, str]:
+    """As JSON what version 0.1.0 knows of a memory, and what it does not; "" for nothing."""
+    if not isinstance(content, Mapping) or ADDITIONS not in content:
+        return encoded(content), ""
+    known = {name: value for name, value in content.items() if name != ADDITIONS}
+    return encoded(known), encoded(content[ADDITIONS])
 
 
 def encoded(content: Any) -> str:

@@ -43,6 +43,7 @@ DELETE FROM orders WHERE target = :target AND at IN (
 _FORGET = (
     "DELETE FROM memories WHERE at < ?",
     "DELETE FROM identities WHERE target NOT IN (SELECT target FROM memories)",
+    "DELETE FROM additions WHERE target NOT IN (SELECT target FROM memories)",
 )
 
 

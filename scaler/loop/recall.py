@@ -7,7 +7,6 @@ as soon as it can.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 
 from scaler.loop.containment import Containment, LoopPart
 from scaler.loop.restore import Due
@@ -66,11 +65,10 @@ def _due(state: TargetState, looks: Mapping[str, Look]) -> Due:
 
 def _with_what_came_since(rebuilt: Memory, present: Memory, kept: Memory | None) -> Memory:
     """`rebuilt` with what was ordered, and what was decided while nothing was seen."""
-    rebuilt = replace(rebuilt, order=present.order)
+    rebuilt = rebuilt._replace(order=present.order)
     if present.target is None or present.at == (kept.at if kept else None):
         return rebuilt
-    return replace(
-        rebuilt,
+    return rebuilt._replace(
         target=present.target,
         changed_at=present.changed_at,
         replaced=present.replaced,

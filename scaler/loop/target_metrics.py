@@ -45,7 +45,7 @@ class _Families:
         )
         self.proposal = gauge(
             "autoscaler_proposal_replicas",
-            "Numbers on the way to the decision, such as raw and stabilised.",
+            "Numbers on the way to the decision, from what is usual to what is wanted.",
             "proposal",
         )
         self.known = gauge("autoscaler_signal_known", "1 while the signal is known.", "signal")

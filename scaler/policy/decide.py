@@ -20,11 +20,12 @@ from scaler.policy.limits import Limit
 from scaler.policy.memory import Memory, order_at
 from scaler.policy.observation import Fleet, Known, Observation, believed
 from scaler.policy.orders import Order, OrderKind
+from scaler.policy.prospect import Prospect
 from scaler.policy.remember import (
     MINUTE_S,
     bounds_in_force,
+    looked_ahead,
     moved,
-    remember,
     unknown_signal,
 )
 from scaler.policy.schedule import Bounds
@@ -43,6 +44,8 @@ class _Case(NamedTuple):
     bounds: Bounds
     order: Order | None
     now: float
+    ahead: Prospect | None
+    """What is expected; None while demand is unknown."""
 
 
 class _Held(NamedTuple):
@@ -57,9 +60,10 @@ def decide(
 ) -> tuple[Decision, Memory]:
     """The decision at `now` (epoch seconds), and the memory to hand in next time."""
     observation = believed(observation)
-    memory = remember(observation, memory, target, now)
+    memory = memory.as_of(now)
     bounds, order = bounds_in_force(memory, target, now), order_at(memory, now)
-    case = _Case(observation, memory, target, bounds, order, now)
+    memory, ahead = looked_ahead(observation, memory, target, now, bounds)
+    case = _Case(observation, memory, target, bounds, order, now, ahead)
     held = _why_held(case)
     if held is not None:
         return _hold(held, case)
@@ -92,11 +96,7 @@ def decide(
         limit,
         window,
         retire=max(0, min(seen.running - total, may_leave)),
-        note=explain.joined(
-            explain.unhealthy(seen, total - number),
-            explain.emergency(seen, memory.short_since, now),
-            explain.overridden(order, bounds.high),
-        ),
+        note=_note(case, seen, total - number),
         urgent=seen.hold is not None,
     )
     return decision, memory
@@ -112,6 +112,10 @@ def _wanted(case: _Case, fleet: Fleet) -> tuple[int, Proposals]:
         return number, ((ProposalKind.QUERY, number),)
     wanted = memory.wanted[0][1]
     proposals: Proposals = ((ProposalKind.NOW, memory.wanted[-1][1]), (ProposalKind.LATELY, wanted))
+    ahead = case.ahead
+    if ahead is not None and ahead.usual is not None:
+        usual = ((ProposalKind.USUAL, ahead.usual), (ProposalKind.EXPECTED, ahead.expected))
+        proposals = usual + proposals
     kept = min(memory.capped_high, high)
     if memory.capped_until is not None and case.now <= memory.capped_until and wanted < kept:
         wanted = kept
@@ -122,6 +126,17 @@ def _wanted(case: _Case, fleet: Fleet) -> tuple[int, Proposals]:
         wanted = max(wanted, floor)
         proposals = (*proposals, (ProposalKind.FORECAST, floor))
     return ceil(wanted), proposals
+
+
+def _note(case: _Case, fleet: Fleet, replaced: int) -> str:
+    """What the numbers do not say."""
+    if not fleet.unhealthy and fleet.hold is None and case.order is None:
+        return ""
+    return explain.joined(
+        explain.unhealthy(fleet, replaced),
+        explain.emergency(fleet, case.memory.short_since, case.now),
+        explain.overridden(case.order, case.bounds.high),
+    )
 
 
 def _paced(case: _Case, fleet: Fleet, wanted: int, before: int) -> tuple[int, Limit | None]:
@@ -221,7 +236,7 @@ def _hold(held: _Held, case: _Case) -> tuple[Decision, Memory]:
     if limit is Limit.UNKNOWN:
         since = memory.known_at
         if since is None:
-            memory = replace(memory, known_at=case.now)
+            memory = memory._replace(known_at=case.now)
         elif case.order is None and case.now - since > target.fallback_after:
             number = _fallback(number, target)
             note = explain.fallback(note, target, case.now - since)

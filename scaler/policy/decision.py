@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from scaler.policy.limits import Limit, bound_of, limit_of
 from scaler.policy.observation import Observation, Signal
@@ -25,6 +25,10 @@ class Action(StrEnum):
 class ProposalKind(StrEnum):
     """Numbers on the way to the result."""
 
+    USUAL = "usual demand"
+    """Its mean over the last hour, where it goes back to that."""
+    EXPECTED = "expected demand"
+    """What is left of the difference to that when a worker is ready."""
     NOW = "wanted now"
     LATELY = "wanted lately"
     """The trailing maximum of that."""
@@ -34,8 +38,7 @@ class ProposalKind(StrEnum):
     QUERY = "query / per worker"
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """How many workers, and everything that led there."""
 
     at: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from scaler.policy.decision import Action, Applied, Decision, ProposalKind
@@ -17,7 +18,7 @@ _SHOWN = 240
 
 def joined(*notes: str) -> str:
     """The notes that there are."""
-    return "; ".join(note for note in notes if note)
+    return "; ".join(filter(None, notes))
 
 
 def paused(order: Order) -> str:
@@ -187,11 +188,29 @@ def _demand(decision: Decision) -> str:
         known = "Demand is not fully known"
     else:
         known = f"Demand was {_jobs(waiting + busy)}: {waiting:g} waiting and {busy:g} in progress"
+        known += _returning(waiting + busy, dict(decision.proposals))
     return f"{known}{_proposed(decision)}."
 
 
+def _returning(demand: float, numbers: Mapping[str, float]) -> str:
+    """What of the present demand is not counted on, since it goes back to what is usual."""
+    usual, expected = numbers.get(ProposalKind.USUAL), numbers.get(ProposalKind.EXPECTED)
+    # Less than half a job is no worker.
+    if usual is None or expected is None or abs(demand - expected) < 0.5:
+        return ""
+    if demand > usual:
+        of = f"{expected - usual:.3g} of the {demand - usual:.3g} above the mean of {usual:.3g}"
+        return f"; bursts come back: {of} are counted on"
+    of = f"{expected - demand:.3g} of the {usual - demand:.3g} below the mean of {usual:.3g}"
+    return f"; bursts come back: {of} are expected"
+
+
 def _proposed(decision: Decision) -> str:
-    numbers = dict(decision.proposals)
+    numbers = {
+        name: value
+        for name, value in decision.proposals
+        if name not in (ProposalKind.USUAL, ProposalKind.EXPECTED)
+    }
     now, lately = numbers.get(ProposalKind.NOW), numbers.get(ProposalKind.LATELY)
     if now is None or lately is None:
         return "".join(f"; {name} gives {value:g}" for name, value in numbers.items())

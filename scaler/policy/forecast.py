@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 HOUR_S = 3600
 DAY = 24
@@ -15,8 +15,7 @@ KEPT_HOURS = WEEK + JUDGED_HOURS
 """How many finished hours a forecast and its back-test look at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hours:
+class Hours(NamedTuple):
     """Mean demand per hour since the epoch: the finished ones and the present one."""
 
     last: int = 0
@@ -24,20 +23,20 @@ class Hours:
     means: tuple[float | None, ...] = ()
     """Oldest first, ending with `last`; None where nothing was known."""
     sum: float = 0.0
-    count: int = 0
-    """Samples of the present hour, `last + 1`."""
+    samples: int = 0
+    """Of the present hour, `last + 1`."""
 
     def add(self, now: float, demand: float) -> Hours:
         """With one more sample of demand."""
         hour = int(now // HOUR_S)
-        if self.count == 0 and not self.means:
+        if self.samples == 0 and not self.means:
             return Hours(hour - 1, (), demand, 1)
         if self.last <= hour <= self.last + 1:
-            return Hours(self.last, self.means, self.sum + demand, self.count + 1)
+            return Hours(self.last, self.means, self.sum + demand, self.samples + 1)
         if hour < self.last:
             # The clock was put back by more than an hour: those hours have not ended yet.
             return Hours(hour - 1, self.means[: hour - 1 - self.last], demand, 1)
-        mean = self.sum / self.count if self.count else None
+        mean = self.sum / self.samples if self.samples else None
         missed = min(hour - self.last - 2, WEEK)
         means = (*self.means, mean, *([None] * missed))
         return Hours(hour - 1, means[-KEPT_HOURS:], demand, 1)
@@ -56,11 +55,14 @@ class Hours:
         known = tuple(means[first:])
         if self.last + 1 != present:
             return Hours(present - 1, known)
-        return Hours(present - 1, known, self.sum, self.count)
+        return Hours(present - 1, known, self.sum, self.samples)
 
 
-@dataclass(frozen=True, slots=True)
-class Forecast:
+NO_HOURS = Hours()
+"""Nothing is known yet."""
+
+
+class Forecast(NamedTuple):
     """What is expected of the hour that `hour` names, and whether to believe it."""
 
     hour: int

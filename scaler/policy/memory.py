@@ -7,7 +7,6 @@ and the line that sets it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from functools import cache
 from operator import attrgetter
@@ -15,7 +14,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 
 from pydantic import ValidationError
 
-from scaler.policy.forecast import Forecast, Hours
+from scaler.policy.forecast import NO_HOURS, Forecast, Hours
 from scaler.policy.memory_kinds import (
     COUNT,
     DEADLINE,
@@ -24,6 +23,7 @@ from scaler.policy.memory_kinds import (
     MOMENT,
     ORDER,
     OUTLOOK,
+    USUAL,
     WINDOW,
     FieldKind,
     moment_of,
@@ -32,6 +32,10 @@ from scaler.policy.orders import Order, OrderKind
 from scaler.policy.staffing import LOOK_BACK_S
 from scaler.policy.target import Target
 from scaler.policy.trailing_maxima import Window
+from scaler.policy.usual import NOTHING, Usual
+
+ADDITIONS = "additions"
+"""In the JSON of a memory, the name of what version 0.1.0 does not know."""
 
 
 class Survival(Enum):
@@ -66,10 +70,11 @@ class Remembered(NamedTuple):
     """What it is of: how it is read, and moved in time."""
     back: Callable[[Target], float] = _windows
     """Seconds of the past that it depends on."""
+    added: bool = False
+    """Whether version 0.1.0 does not know it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(NamedTuple):
     """What one target's next decision needs of the past."""
 
     at: Annotated[float | None, Remembered(Survival.SEEN, MOMENT)] = None
@@ -101,7 +106,9 @@ class Memory:
     """Trailing maximum of the target over a minute, for the rate limits."""
     lows: Annotated[Window, Remembered(Survival.DECIDED, WINDOW)] = ()
     """The same of its negative."""
-    hours: Annotated[Hours, Remembered(Survival.SEEN, HOURS)] = field(default_factory=Hours)
+    usual: Annotated[Usual, Remembered(Survival.SEEN, USUAL, added=True)] = NOTHING
+    """What demand and arrivals go back to, over the last hour."""
+    hours: Annotated[Hours, Remembered(Survival.SEEN, HOURS)] = NO_HOURS
     """Demand by the hour: read as hours, since they go back for days."""
     outlook: Annotated[Forecast | None, Remembered(Survival.SEEN, OUTLOOK)] = None
     """The forecast for the present hour, out of `hours`."""
@@ -112,8 +119,8 @@ class Memory:
         """As it would be had all of it happened `by` seconds later: for a wall clock that was
         stepped by that much. A person's order moves too, since "for an hour" was said; the hours
         of the forecast stay, since they are of the calendar."""
-        values = {name: mark.kind.shift(getattr(self, name), by) for name, mark in marks().items()}
-        return Memory(**values)
+        kinds = (mark.kind for mark in marks().values())
+        return Memory._make(kind.shift(value, by) for kind, value in zip(kinds, self, strict=True))
 
     def as_of(self, now: float) -> Memory:
         """Without anything that happened after `now` (epoch seconds), which cannot be.
@@ -126,14 +133,19 @@ class Memory:
             return self
         ahead = self.at is not None and self.at > now
         moved = self.shifted(now - self.at) if ahead and self.at is not None else self
-        values = {name: mark.kind.cap(getattr(moved, name), now) for name, mark in marks().items()}
-        return Memory(**{**values, "order": self.order})
+        kinds = (mark.kind for mark in marks().values())
+        capped = (kind.cap(value, now) for kind, value in zip(kinds, moved, strict=True))
+        return Memory._make(capped)._replace(order=self.order)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, under the names that version 0.1.0 knows, which refuses others."""
-        content = asdict(self)
-        del content["order"]
-        return content | {kind: self._ordered(kind) for kind in _ORDERS}
+        """As plain data: under the names that version 0.1.0 knows, which refuses others, and what
+        it does not know under ADDITIONS."""
+        known: dict[str, Any] = {}
+        additions: dict[str, Any] = {}
+        for (name, mark), value in zip(marks().items(), self, strict=True):
+            if name != "order":
+                (additions if mark.added else known)[name] = mark.kind.write(value)
+        return known | {kind: self._ordered(kind) for kind in _ORDERS} | {ADDITIONS: additions}
 
     def _ordered(self, kind: OrderKind) -> dict[str, Any] | None:
         order = self.order
@@ -150,10 +162,12 @@ class Memory:
         if not isinstance(content, Mapping):
             raise ValueError(f"a memory is an object, not {type(content).__name__}")
         found: dict[str, Any] = {}
+        additions = content.get(ADDITIONS)
+        written = {**content, **additions} if isinstance(additions, Mapping) else content
         for name, mark in marks().items():
-            if content.get(name) is not None and name != "order":
+            if written.get(name) is not None and name != "order":
                 try:
-                    found[name] = mark.kind.read(content[name])
+                    found[name] = mark.kind.read(written[name])
                 except (KeyError, TypeError, ValueError, OverflowError):
                     lost(name)
         order = _kept_order(content, lost)
@@ -210,25 +224,13 @@ def look_back(target: Target, of: Survival) -> float:
 
 def apply_order(memory: Memory, order: Order) -> Memory:
     """`memory` with the order in it; it replaces the one before."""
-    return replace(memory, order=None if order.order is OrderKind.RESUME else order)
+    return memory._replace(order=None if order.order is OrderKind.RESUME else order)
 
 
 def order_at(memory: Memory | None, now: float) -> Order | None:
     """The order that is in force at `now` (epoch seconds)."""
     order = None if memory is None else memory.order
     return order if order is not None and order.holds_at(now) else None
-
-
-_places = {each.name: place for place, each in enumerate(fields(Memory))}
-_values = attrgetter(*_places)
-
-
-def changed(memory: Memory, **values: Any) -> Memory:
-    """`memory` with these fields: `dataclasses.replace` at half its price, for every decision."""
-    parts = list(_values(memory))
-    for name, value in values.items():
-        parts[_places[name]] = value
-    return Memory(*parts)
 
 
 def _of_kind(kind: FieldKind) -> Callable[[Memory], tuple[Any, ...]]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from math import isfinite
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from scaler.policy.forecast import KEPT_HOURS, Forecast, Hours
+from scaler.policy.mean_reversion import MOST_KEPT, Mean, Moments, Points
 from scaler.policy.orders import Order
 from scaler.policy.staffing import LOOK_BACK_S
 from scaler.policy.target import MAX_REPLICAS
 from scaler.policy.trailing_maxima import Window, capped_at, falling
+from scaler.policy.usual import Usual
 
 # Until the end of the year 9999: what is beyond it is no time.
 _LATEST = 253_402_300_799.0
@@ -21,6 +24,10 @@ _MOST_POINTS = 2 * MAX_REPLICAS
 
 
 def _stays(value: Any, _: float) -> Any:
+    return value
+
+
+def _as_is(value: Any) -> Any:
     return value
 
 
@@ -33,6 +40,8 @@ class FieldKind(NamedTuple):
     """As if it had happened so many seconds later; nothing to do for what is no time."""
     cap: Callable[[Any, float], Any] = _stays
     """With what lies after that moment (epoch seconds), where it cannot, brought back to it."""
+    write: Callable[[Any], Any] = _as_is
+    """Makes what JSON has of it."""
 
 
 def number_of(content: Any) -> float:
@@ -78,10 +87,50 @@ def _hours(content: Mapping[str, Any]) -> Hours:
     return Hours(last, tuple(means), number_of(content["sum"]), max(0, count))
 
 
+def _hours_as_data(hours: Hours) -> dict[str, Any]:
+    last, means, total, samples = hours
+    return {"last": last, "means": means, "sum": total, "count": samples}
+
+
 def _outlook(content: Mapping[str, Any]) -> Forecast:
     hour = int(number_of(content["hour"]))
     parts = (content.get(name) for name in ("expected", "error", "naive_error"))
     return Forecast(hour, *(None if one is None else number_of(one) for one in parts))
+
+
+def _usual(content: Mapping[str, Any]) -> Usual:
+    demand, rate = (_moments(content[name]) for name in ("demand", "rate"))
+    busy = content["busy"]
+    at, weight = moment_of(busy["at"]), _positive(busy["weight"])
+    return Usual(demand, rate, Mean(at, weight, number_of(busy["value"])))
+
+
+def _moments(content: Mapping[str, Any]) -> Moments:
+    weights = {name: _positive(content[name]) for name in ("weight", "pairs", "returns")}
+    return Moments(
+        at=moment_of(content["at"]),
+        **weights,
+        mean=number_of(content["mean"]),
+        variance=_positive(content["variance"]),
+        covariance=number_of(content["covariance"]),
+        above=_flag(content["above"]),
+        persistence=min(1.0, _positive(content["persistence"])),
+        past=_past(content["past"]),
+    )
+
+
+def _positive(content: Any) -> float:
+    number = number_of(content)
+    if number < 0:
+        raise ValueError("a number that is not negative")
+    return number
+
+
+def _past(content: Any) -> Points:
+    if not isinstance(content, list) or len(content) > MOST_KEPT:
+        raise ValueError(f"a list of at most {MOST_KEPT} points")
+    past = tuple((moment_of(at), number_of(value)) for at, value in content)
+    return tuple(sorted(past, key=itemgetter(0)))
 
 
 def _later(at: float | None, by: float) -> float | None:
@@ -100,6 +149,14 @@ def _window_later(window: Window, by: float) -> Window:
     return tuple((at + by, value) for at, value in window)
 
 
+def _usual_later(usual: Usual, by: float) -> Usual:
+    return usual.at_times(lambda at: at + by)
+
+
+def _usual_until(usual: Usual, now: float) -> Usual:
+    return usual.at_times(lambda at: min(at, now))
+
+
 def _order_later(order: Order | None, by: float) -> Order | None:
     if order is None:
         return None
@@ -115,8 +172,10 @@ COUNT = FieldKind(_count)
 FLAG = FieldKind(_flag)
 WINDOW = FieldKind(_window, _window_later, capped_at)
 """A trailing maximum."""
-HOURS = FieldKind(_hours)
+HOURS = FieldKind(_hours, write=_hours_as_data)
 """By the calendar, so a clock that was wrong moves nothing of it."""
-OUTLOOK = FieldKind(_outlook)
+OUTLOOK = FieldKind(_outlook, write=lambda outlook: outlook and outlook._asdict())
+USUAL = FieldKind(_usual, _usual_later, _usual_until, Usual.to_json)
+"""Moments of what is seen."""
 ORDER = FieldKind(Order.model_validate, _order_later)
 """A person's: until a time, which may lie ahead as far as it will."""

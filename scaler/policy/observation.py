@@ -32,6 +32,9 @@ class Unknown:
 Signal = Known | Unknown
 
 
+_NOT_ASKED = Unknown("it was not asked", "")
+
+
 def value_of(signal: Signal) -> float | None:
     """The number, or None when it is not known."""
     return signal.value if isinstance(signal, Known) else None
@@ -154,6 +157,8 @@ class Observation:
     fleet: Fleet | None
     """None when the orchestrator did not answer."""
     fleet_error: str = ""
+    recent_rate: Signal = _NOT_ASKED
+    """Jobs a second, over one minute: sees at once what grows, and takes every burst for it."""
     extra: tuple[tuple[str, Signal], ...] = ()
     """Further named inputs (forecast, raw query) that some policies read."""
 
@@ -177,7 +182,9 @@ class Observation:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Observation:
         """What `to_json` wrote."""
-        signals = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
+        found = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
+        # Versions up to 0.1.0 did not ask for it.
+        signals = {"recent_rate": _NOT_ASKED, **found}
         return cls(
             **{name: signals[name] for name in _MEASURED},
             fleet=None if content["fleet"] is None else _fleet_from_json(content["fleet"]),
@@ -192,6 +199,7 @@ SIGNALS = (
     "busy",
     "idle",
     "arrival_rate",
+    "recent_rate",
     "burstiness",
     "mean_duration",
     "startup",

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from math import ceil, inf
 
 from scaler.policy.ceiling import busy_workers
 from scaler.policy.forecast import HOUR_S, forecast
-from scaler.policy.memory import Memory, changed, order_at
-from scaler.policy.observation import Known, Observation, Unknown, believed
+from scaler.policy.memory import Memory, order_at
+from scaler.policy.observation import Known, Observation, Unknown, believed, value_of
+from scaler.policy.prospect import Prospect, prospect
 from scaler.policy.schedule import Bounds, bounds
 from scaler.policy.staffing import (
     LOOK_BACK_S,
-    headroom,
     keep_capped_for,
     keep_idle_for,
-    relief,
     startup_of,
 )
 from scaler.policy.target import MAX_REPLICAS, Rule, Target
 from scaler.policy.trailing_maxima import push
+from scaler.policy.usual import Load
 
 MINUTE_S = 60.0
 # A loop that stood still says nothing about how long the next worker will be waited for.
 _LONGEST_TICK_S = 60.0
-# More than any fleet could ever do, and little enough to be reckoned with.
-_MOST_JOBS = 1e9
 
 
 def bounds_in_force(memory: Memory, target: Target, now: float) -> Bounds:
@@ -45,37 +42,54 @@ def bounds_in_force(memory: Memory, target: Target, now: float) -> Bounds:
 def remember(observation: Observation, memory: Memory, target: Target, now: float) -> Memory:
     """`memory` with what is seen now added to its windows; nothing is decided."""
     memory = memory.as_of(now)
+    bounds = bounds_in_force(memory, target, now)
+    return looked_ahead(observation, memory, target, now, bounds)[0]
+
+
+def looked_ahead(
+    observation: Observation, memory: Memory, target: Target, now: float, bounds: Bounds
+) -> tuple[Memory, Prospect | None]:
+    """As `remember` by the `bounds` in force, with what is expected a horizon ahead; None while
+    demand is unknown. The memory is one as of `now`."""
     waiting, in_flight = observation.waiting, observation.in_flight
     known_busy = busy_workers(observation, memory)
     if not (isinstance(waiting, Known) and isinstance(in_flight, Known)):
-        return replace(memory, busy=known_busy)
-    demand = min(waiting.value + in_flight.value, _MOST_JOBS)
+        return memory._replace(busy=known_busy), None
+    load = Load.of(waiting.value, in_flight.value, value_of(observation.arrival_rate))
     tick = 0.0 if memory.at is None else min(now - memory.at, _LONGEST_TICK_S)
     age = min(max(waiting.age_s, in_flight.age_s, 0.0), LOOK_BACK_S)
     horizon = startup_of(observation, target) + tick + age
-    high = bounds_in_force(memory, target, now).high
-    # The nearer the maximum, the sooner somebody waits for whoever ends a job.
-    spare = max(0.0, 1.0 - demand / high) if high else 0.0
-    saved = spare * relief(observation, target, horizon)
-    needed = demand + headroom(observation, target, horizon) - saved
+    high = bounds.high
+    ahead = prospect(observation, load, memory.usual, target, high=high, horizon_s=horizon)
     # One more than any maximum, so that there is none which it does not exceed.
-    wanted = ceil(min(needed, MAX_REPLICAS + 1))
+    wanted = ceil(min(ahead.wanted, MAX_REPLICAS + 1))
     fresh = memory.target is None or not memory.wanted
     if fresh and observation.fleet is not None:
         # With nothing remembered, the fleet that is found may have been needed a moment ago.
         wanted = max(wanted, observation.fleet.running - observation.fleet.unhealthy)
-    if wanted > high:
+    if ceil(min(ahead.lasting, MAX_REPLICAS + 1)) > high:
         memory = _capped(memory, target, high, now, horizon)
-    hours = memory.hours.add(now, demand)
+    usual = memory.usual
+    if _is_left_alone(observation, memory, now):
+        usual = usual.seen(load, now, horizon)
+    hours = memory.hours.add(now, load.demand)
     same_hour = hours.last == memory.hours.last
-    return changed(
-        memory,
+    memory = memory._replace(
         busy=known_busy,
         short_since=_short_since(observation, memory, now),
         wanted=push(memory.wanted, now, wanted, keep_idle_for(horizon)),
+        usual=usual,
         hours=hours,
         outlook=memory.outlook if same_hour else forecast(hours, int(now // HOUR_S)),
     )
+    return memory, ahead
+
+
+def _is_left_alone(observation: Observation, memory: Memory, now: float) -> bool:
+    """Whether jobs are done as fast as the scaler has it: demand that piles up because a person
+    or the orchestrator holds the fleet says nothing of what is usual."""
+    fleet = observation.fleet
+    return order_at(memory, now) is None and (fleet is None or fleet.hold is None)
 
 
 def moved(
@@ -96,8 +110,7 @@ def moved(
         # The number before held until now.
         highs = push(highs, now, max(number, before), MINUTE_S)
         lows = push(lows, now, -min(number, before), MINUTE_S)
-    return changed(
-        memory,
+    return memory._replace(
         at=now,
         target=number,
         replaced=replaced,
@@ -128,16 +141,16 @@ def rebuild(
         if at > since:
             observation = believed(seen)
             if memory.at is not None and interval_s is not None:
-                memory = replace(memory, at=at - interval_s)
-            memory = replace(remember(observation, memory, target, at), at=at)
+                memory = memory._replace(at=at - interval_s)
+            memory = remember(observation, memory, target, at)._replace(at=at)
             # Who has known nothing yet counts from the first look, as when deciding.
             if memory.known_at is None or unknown_signal(observation, target) is None:
-                memory = replace(memory, known_at=at)
+                memory = memory._replace(known_at=at)
     seen_at = memory.at
     for at, number in decided:
         if at > since:
             memory = moved(memory, number, target, at, replaced=memory.replaced)
-    return memory if seen_at is None else replace(memory, at=seen_at)
+    return memory if seen_at is None else memory._replace(at=seen_at)
 
 
 def unknown_signal(observation: Observation, target: Target) -> tuple[str, Unknown] | None:
@@ -160,10 +173,10 @@ def _capped(memory: Memory, target: Target, high: int, now: float, horizon_s: fl
     before, again = memory.capped_at, memory.capped_again
     if before is None or now - before > horizon_s:
         again = before is not None and now - before <= LOOK_BACK_S
-    memory = replace(memory, capped_at=now, capped_again=again)
+    memory = memory._replace(capped_at=now, capped_again=again)
     if not again:
         return memory
-    return replace(memory, capped_until=now + keep_capped_for(target, horizon_s), capped_high=high)
+    return memory._replace(capped_until=now + keep_capped_for(target, horizon_s), capped_high=high)
 
 
 def _short_since(observation: Observation, memory: Memory, now: float) -> float | None:

@@ -6,9 +6,10 @@ docs/policy.md has the reasoning and the evidence.
 from __future__ import annotations
 
 from math import e, exp, sqrt
+from typing import NamedTuple
 
 from scaler.policy.observation import Known, Observation
-from scaler.policy.target import Target
+from scaler.policy.target import Target, Weights
 
 LOOK_BACK_S = 600.0
 """Arrivals are judged by their last ten minutes."""
@@ -46,32 +47,50 @@ def keep_capped_for(target: Target, horizon_s: float) -> float:
     return min((1.0 + target.weights.wait) * horizon_s, LOOK_BACK_S)
 
 
-def headroom(observation: Observation, target: Target, horizon_s: float) -> float:
+class Lasting(NamedTuple):
+    """How long jobs are there, of a horizon."""
+
+    stays: float
+    """The probability with which one in progress is still there at its end."""
+    present_s: float
+    """Seconds of it for which one that arrives is there: E[min(d, h)]."""
+
+
+def lasting(observation: Observation, horizon_s: float) -> Lasting:
+    """Durations taken as exponential with the measured mean, and as endless while there is none."""
+    mean = observation.mean_duration
+    if not isinstance(mean, Known) or mean.value <= 0:
+        return Lasting(1.0, horizon_s)
+    stays = exp(-horizon_s / mean.value)
+    return Lasting(stays, mean.value * (1.0 - stays))
+
+
+def dispersion(observation: Observation) -> float:
+    """IDC: the variance of the number of arrivals over its mean, 1 to 30; 1 while unknown."""
+    low, high = _BURSTINESS
+    spread = observation.burstiness
+    return min(max(spread.value, low), high) if isinstance(spread, Known) else low
+
+
+def headroom(observation: Observation, target: Target, there: Lasting) -> float:
     """Workers for what arrives within the horizon beyond the mean: z·sqrt(IDC·λ·E[min(d, h)]).
 
-    Square-root staffing, widened by the burstiness; durations taken as exponential with the
-    measured mean, and as endless while there is no mean. 0 while the rate is unknown.
+    Square-root staffing, widened by the burstiness. 0 while the rate is unknown.
     """
     rate = observation.arrival_rate
-    z = target.weights.headroom
-    if z <= 0 or not isinstance(rate, Known) or rate.value <= 0:
+    if not isinstance(rate, Known):
         return 0.0
-    mean, spread = observation.mean_duration, observation.burstiness
-    stays = horizon_s
-    if isinstance(mean, Known) and mean.value > 0:
-        stays = mean.value * (1.0 - exp(-horizon_s / mean.value))
-    low, high = _BURSTINESS
-    dispersion = min(max(spread.value, low), high) if isinstance(spread, Known) else low
-    return z * sqrt(dispersion * rate.value * stays)
+    return square_root(target.weights, dispersion(observation), rate.value, there)
 
 
-def relief(observation: Observation, target: Target, horizon_s: float) -> float:
+def square_root(weights: Weights, spread: float, rate: float, there: Lasting) -> float:
+    """The same of a given dispersion and rate."""
+    return weights.headroom * sqrt(spread * rate * there.present_s)
+
+
+def relief(weights: Weights, busy: float, there: Lasting) -> float:
     """Workers saved: a share of the jobs that end before a new worker could take one.
 
-    The dearer waiting is, the smaller the share: 1/(1 + w). 0 while a mean is unknown.
+    The dearer waiting is, the smaller the share: 1/(1 + w).
     """
-    in_flight, mean = observation.in_flight, observation.mean_duration
-    if not (isinstance(in_flight, Known) and isinstance(mean, Known)) or mean.value <= 0:
-        return 0.0
-    ending = in_flight.value * (1.0 - exp(-horizon_s / mean.value))
-    return target.weights.relief * ending
+    return weights.relief * busy * (1.0 - there.stays)

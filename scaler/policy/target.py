@@ -58,8 +58,13 @@ class Weights(NamedTuple):
     """z: how many standard deviations of the arrivals during a start-up are kept ready."""
     relief: float
     """Share of the jobs about to end that is counted on."""
+    covered: float
+    """The quantile that those standard deviations come to; below 1."""
 
 
+_NORMAL = NormalDist()
+# Nothing covers what there is with a probability of 1.
+_SURE = 0.9999
 PRIORITY_WAIT = {Priority.CHEAP: 1.0, Priority.BALANCED: 4.0, Priority.FAST: 10.0}
 """w of each priority."""
 
@@ -70,8 +75,10 @@ def weights(wait: float, headroom: float | None = None) -> Weights:
     One worker too many costs 1 for each second, one too few w. `headroom` overrides z.
     """
     covered = wait / (1.0 + wait)
-    z = max(0.0, NormalDist().inv_cdf(covered)) if covered > 0 else 0.0
-    return Weights(wait, z if headroom is None else headroom, 1.0 - covered)
+    if headroom is not None:
+        return Weights(wait, headroom, 1.0 - covered, min(_NORMAL.cdf(headroom), _SURE))
+    z = max(0.0, _NORMAL.inv_cdf(covered)) if covered > 0 else 0.0
+    return Weights(wait, z, 1.0 - covered, min(covered, _SURE))
 
 
 class Gates(NamedTuple):

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from common.background import Background
 from scaler.policy.observation import Observation, Signal
 from scaler.policy.target import Target
+from scaler.policy.usual import Load
 from scaler.prometheus.client import Prometheus, Sample
 from scaler.prometheus.signals import (
     ALL,
     FRESH,
+    LOAD,
     SLOW,
     Answers,
     Key,
@@ -20,11 +22,13 @@ from scaler.prometheus.signals import (
     matcher,
     observation,
     one_number,
+    recent_query,
     signals_query,
 )
 
 Seconds = float
 Seen = Sequence[tuple[Seconds, Observation]]
+Loads = Sequence[tuple[Seconds, Load]]
 _Rows = Mapping[Key, Mapping[int, float]]
 """Values by element and milliseconds."""
 
@@ -78,6 +82,11 @@ class Past:
             for target, now in present
         }
 
+    def loads(self, targets: Sequence[Target], grid: Grid) -> Mapping[str, Loads]:
+        """What each target had to do, by its name: of the moments at which that was known."""
+        rows = self._rows(recent_query(LOAD, matcher(target.queue for target in targets)), grid)
+        return {target.name: _loads_of(target, rows) for target in targets}
+
     def _rows(self, query: str, grid: Grid) -> _Rows:
         found: dict[Key, dict[int, float]] = {}
         for labels, points in self._prometheus.matrix(query, *grid):
@@ -122,6 +131,17 @@ def _observed(
         if target.query is not None:
             extra = (own or {}).get(moment) or one_number((), target.query)
         yield at, observation(signals, extra)
+
+
+def _loads_of(target: Target, rows: _Rows) -> Loads:
+    waiting, busy, rates = (rows.get(each.keys(target)[0], {}) for each in LOAD)
+    found = []
+    for moment, number in waiting.items():
+        in_flight, rate = busy.get(moment, -1.0), rates.get(moment, -1.0)
+        # A number below 0 cannot be, and so is not known.
+        if number >= 0.0 and in_flight >= 0.0:
+            found.append((moment / 1000, Load.of(number, in_flight, rate if rate >= 0.0 else None)))
+    return found
 
 
 def _keys(target: Target, asked: Sequence[SignalSource]) -> Iterator[Key]:

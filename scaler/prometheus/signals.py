@@ -21,6 +21,8 @@ FRESH_S = 20.0
 """Queue depth and fleet older than this are unknown: several scrapes have failed."""
 SLOW_S = 120.0
 """Rates and means move slowly and are recorded less often."""
+RECENT_S = 60.0
+"""A rate over one minute that is older says nothing of the last one."""
 NAMED_QUEUES = 250
 """Up to so many queues a query names them; of more it takes all that there are."""
 AGE = ":age"
@@ -69,11 +71,14 @@ _RATES = "queue:job_arrivals:rate5m"
 SLOW = (
     # The higher of the two windows: quick to see a rise, slow to believe a fall.
     SignalSource("arrival_rate", f"{_RATES}|queue:job_arrivals:rate10m", SLOW_S, dated_by=_RATES),
+    SignalSource("recent_rate", "queue:job_arrivals:rate1m", RECENT_S),
     SignalSource("burstiness", "queue:job_arrivals:dispersion10m", SLOW_S),
     SignalSource("mean_duration", "queue:job_duration_seconds:mean1h", SLOW_S),
     SignalSource("startup", "queue:worker_startup_seconds:mean1h", SLOW_S),
 )
 ALL = FRESH + SLOW
+LOAD = (*FRESH[:2], SLOW[0])
+"""What makes up a load: jobs waiting, jobs in progress, arrivals."""
 
 
 def questions(target: Target) -> Mapping[str, str]:
@@ -126,6 +131,17 @@ def signals_query(asked: Iterable[SignalSource], queues: str) -> str:
         parts.append(named(value_query(each, queues), each.signal))
         parts.append(named(age_query(each, queues), each.signal + AGE))
     return " or ".join(parts)
+
+
+def recent_query(asked: Iterable[SignalSource], queues: str) -> str:
+    """PromQL of the values of `asked` without their ages, in one answer: none that is too old."""
+    return " or ".join(
+        named(
+            f"max {_by(each)} (last_over_time({each.selector(queues)}[{each.max_age_s:.0f}s]))",
+            each.signal,
+        )
+        for each in asked
+    )
 
 
 def named(query: str, name: str) -> str:
@@ -183,6 +199,7 @@ def observation(signals: Mapping[str, Signal], own: Signal | None) -> Observatio
         in_flight=signals["in_flight"],
         idle=signals["idle"],
         arrival_rate=signals["arrival_rate"],
+        recent_rate=signals["recent_rate"],
         burstiness=signals["burstiness"],
         mean_duration=signals["mean_duration"],
         startup=signals["startup"],

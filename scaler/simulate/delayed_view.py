@@ -6,6 +6,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -60,8 +61,8 @@ class DelayedView:
         self._tick = -1
 
     @cached_property
-    def _statistics(self) -> tuple[Floats, Floats]:
-        """(rates, dispersions) at each tick; not worked out for a policy that never asks."""
+    def _statistics(self) -> ArrivalStatistics:
+        """At each tick; not worked out for a policy that never asks."""
         settings = self._settings
         seen = self._ticks - settings.data_age_s
         return arrival_statistics(self._trace.arrivals, seen, settings.recorded_s)
@@ -81,14 +82,15 @@ class DelayedView:
             return _blind(fleet, "Prometheus does not answer")
         if settings.missing and self._rng.random() < settings.missing:
             return _blind(fleet, "no sample")
-        rates, dispersions = self._statistics
+        arrived = self._statistics
         age, in_flight = settings.data_age_s, self._known(busy)
         return Observation(
             waiting=self._known(waiting),
             in_flight=in_flight,
             idle=self._known(idle),
-            arrival_rate=Known(float(rates[tick]), age, ""),
-            burstiness=Known(float(dispersions[tick]), age, ""),
+            arrival_rate=Known(float(arrived.rates[tick]), age, ""),
+            recent_rate=Known(float(arrived.recent_rates[tick]), age, ""),
+            burstiness=Known(float(arrived.dispersions[tick]), age, ""),
             mean_duration=self._mean_duration(world),
             startup=self._startup,
             fleet=fleet,
@@ -124,24 +126,32 @@ class DelayedView:
         return self._mean
 
 
+class ArrivalStatistics(NamedTuple):
+    """What the recording rules say of arrivals, at each of several times."""
+
+    rates: Floats
+    """The higher of those over 5 and 10 minutes; jobs a second."""
+    recent_rates: Floats
+    """Over one minute."""
+    dispersions: Floats
+    """Variance over mean of the counts per minute of the last ten; 1 while fewer than five of
+    them are recorded or nothing arrived."""
+
+
 def arrival_statistics(
     arrivals: Floats, at: Floats, recorded_s: float = 86_400.0
-) -> tuple[Floats, Floats]:
-    """At each time: the higher of the rates over 5 and 10 minutes, and the dispersion.
-
-    As the recording rules have them: the dispersion is variance over mean of the counts per
-    minute of the last ten, 1 while fewer than five of them are recorded or nothing arrived.
-    """
+) -> ArrivalStatistics:
+    """Of `arrivals`, at the times `at`."""
     parts = [
         _statistics(arrivals, at[begin : begin + _CHUNK], recorded_s)
         for begin in range(0, len(at), _CHUNK)
     ]
-    rates, dispersions = zip(*parts, strict=True)
-    return np.concatenate(rates), np.concatenate(dispersions)
+    return ArrivalStatistics(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-def _statistics(arrivals: Floats, at: Floats, recorded_s: float) -> tuple[Floats, Floats]:
+def _statistics(arrivals: Floats, at: Floats, recorded_s: float) -> ArrivalStatistics:
     edges = [np.searchsorted(arrivals, at - _BIN_S * back, "right") for back in range(_BINS + 1)]
+    recent = (edges[0] - edges[1]) / _BIN_S
     rate5 = (edges[0] - edges[5]) / (5 * _BIN_S)
     rate10 = (edges[0] - edges[_BINS]) / (_BINS * _BIN_S)
     counts = np.stack([edges[i] - edges[i + 1] for i in range(_BINS)]).astype(np.float32)
@@ -152,7 +162,7 @@ def _statistics(arrivals: Floats, at: Floats, recorded_s: float) -> tuple[Floats
     variance = np.square(counts).sum(axis=0) / known - np.square(mean)
     enough = (recorded >= _LEAST_BINS) & (mean > 0)
     spread = np.where(enough, variance / np.where(mean > 0, mean, 1.0), 1.0)
-    return np.maximum(rate5, rate10), spread
+    return ArrivalStatistics(np.maximum(rate5, rate10), recent, spread)
 
 
 def _nothing(reason: str) -> Unknown:
@@ -166,6 +176,7 @@ def _blind(fleet: Fleet, reason: str) -> Observation:
         in_flight=nothing,
         idle=nothing,
         arrival_rate=nothing,
+        recent_rate=nothing,
         burstiness=nothing,
         mean_duration=nothing,
         startup=nothing,

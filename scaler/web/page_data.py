@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from common.bounded import Recent
+from scaler.policy.decision import ProposalKind
 from scaler.policy.target import Target
 from scaler.prometheus.client import Prometheus, PrometheusError, quoted
 from scaler.web.models import Alert
@@ -199,6 +200,8 @@ def chart_query(target: Target, step_s: float) -> str:
         "in_flight": f"queue:jobs_in_flight:max{{{queue}}}",
         # Not the sum of the two: their highest values within a step need not have met.
         "demand": f"queue:jobs_demand:sum{{{queue}}}",
+        "usual": f'autoscaler_proposal_replicas{{{name},proposal="{ProposalKind.USUAL}"}}',
+        "expected": f'autoscaler_proposal_replicas{{{name},proposal="{ProposalKind.EXPECTED}"}}',
         "workers": f'autoscaler_replicas{{{name},state="running"}}',
         "target": f"autoscaler_target_replicas{{{name}}}",
         "min": f"autoscaler_target_min_replicas{{{name}}}",

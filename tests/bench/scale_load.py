@@ -138,6 +138,7 @@ def _series(load: Load) -> Iterator[_Series]:
         ("queue:jobs_demand:sum", recorded, lambda n, at: busy(n, at) + waiting(n, at)),
         ("queue:job_arrivals:rate5m", recorded, lambda *_: load.rate),
         ("queue:job_arrivals:rate10m", recorded, lambda *_: load.rate),
+        ("queue:job_arrivals:rate1m", recorded, lambda *_: load.rate),
         ("queue:job_arrivals:dispersion10m", recorded, lambda *_: 1.0),
         ("queue:job_duration_seconds:mean1h", recorded, lambda *_: JOB_S),
         ("queue:worker_startup_seconds:mean1h", recorded, lambda *_: STARTUP_S),

@@ -62,7 +62,7 @@ def memory() -> Iterator[Probe]:
     """Each field of the memory, from what is kept and from what is rebuilt, and its mark."""
     path, tests = "scaler/policy/memory.py", ("tests/unit/scaler/test_policy_memory.py",)
     for name, mark in marks().items():
-        forgotten = f"replace({{}}, {name}=Memory().{name})"
+        forgotten = f"{{}}._replace({name}=Memory().{name})"
         kept = _FORGETS_WHEN_KEPT.format(forgotten.format("self"))
         yield Probe("memory, kept", name, path, partial(_with, more=kept), tests)
         if mark.of is not Survival.KEPT:

@@ -5,16 +5,19 @@ Written out on its own, so that it stays as it is whatever becomes of `scaler/po
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil, e, exp, sqrt
 from statistics import NormalDist
 
 from scaler.policy.decide import decide
 from scaler.policy.memory import Memory
-from scaler.policy.observation import Known, Observation, value_of
+from scaler.policy.observation import Known, Observation, Unknown, value_of
 from scaler.policy.target import Target
+from scaler.policy.usual import NOTHING
 from scaler.simulate.arena import Arena, run
 from scaler.simulate.delayed_view import DelayedView, ViewSettings
 from scaler.simulate.peers import ours
+from scaler.simulate.score import Score
 from scaler.simulate.world import World
 
 _LOOK_BACK_S = 600.0
@@ -119,7 +122,8 @@ class Former:
 
 
 class Both:
-    """The scaler decides and acts; the former rule is asked of the very same looks."""
+    """The scaler decides and acts, never knowing what is usual; the former rule is asked of the
+    very same looks."""
 
     def __init__(self, target: Target, rule: FormerRule, view: DelayedView) -> None:
         self._target = target
@@ -133,8 +137,10 @@ class Both:
 
     def step(self, world: World) -> int:
         """Observe, decide twice, apply the scaler's."""
-        seen = self._view.observe(world)
-        decision, self._memory = decide(seen, self._memory, self._target, world.now)
+        # Growth was not asked for either.
+        seen = replace(self._view.observe(world), recent_rate=Unknown("it was not asked", ""))
+        memory = self._memory._replace(usual=NOTHING)
+        decision, self._memory = decide(seen, memory, self._target, world.now)
         number, former = decision.replicas, self._rule.number(seen, world.now)
         assert number is not None
         self.asked += 1
@@ -153,8 +159,10 @@ def apply(number: int, seen: Observation, world: World) -> None:
         world.retire_idle(min(world.running - number, int(idle)))
 
 
-def side_by_side(given: Arena, wait_weight: float, *, view: ViewSettings, seed: int = 0) -> Both:
-    """The scaler's decisions over a whole run in `given`, beside what the former rule had said."""
+def side_by_side(
+    given: Arena, wait_weight: float, *, view: ViewSettings, seed: int = 0
+) -> tuple[Score, Both]:
+    """A whole run in `given`: its score, and the decisions beside what the former rule had said."""
     policy = ours(given, tick_s=view.tick_s, wait_weight=wait_weight)
     made: list[Both] = []
 
@@ -163,5 +171,5 @@ def side_by_side(given: Arena, wait_weight: float, *, view: ViewSettings, seed: 
         made.append(Both(policy.target, rule, seeing))
         return made[0]
 
-    run(given, policy, view=view, seed=seed, strategy=both)
-    return made[0]
+    score = run(given, policy, view=view, seed=seed, strategy=both)
+    return score, made[0]

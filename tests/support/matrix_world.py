@@ -161,6 +161,7 @@ class MatrixCrew:
         # So few jobs come, and they take so long, that none is provided for ahead.
         lines = [
             f"queue:job_arrivals:rate5m{{{queue}}} 0.0001",
+            f"queue:job_arrivals:rate1m{{{queue}}} 0",
             f"queue:job_arrivals:dispersion10m{{{queue}}} 1",
             f"queue:job_duration_seconds:mean1h{{{queue}}} 30",
             f"queue:worker_startup_seconds:mean1h{{{queue}}} 10",

@@ -162,9 +162,9 @@ export class Chart {
       });
       return svg("path", { class: name, d: path });
     });
-    const { min, max, workers, target } = this.data.series;
+    const { min, max, workers, target, usual, expected } = this.data.series;
     const inside = (values = []) => values.map((value) => (value !== null && value <= s.top ? value : null));
-    return [...line("l-bound", inside(min)), ...line("l-bound", inside(max)), ...line("l-workers", workers), ...line("l-target", target)];
+    return [...line("l-bound", inside(min)), ...line("l-bound", inside(max)), ...line("l-usual", usual), ...line("l-expected", expected), ...line("l-workers", workers), ...line("l-target", target)];
   }
 
   events(s) {
@@ -201,7 +201,8 @@ export class Chart {
     this.cross.setAttribute("x1", s.x(i));
     this.cross.setAttribute("x2", s.x(i));
     this.cross.setAttribute("visibility", "visible");
-    say(this.reading, `${clock(s.start + s.step * i)}: ${value("waiting")} waiting, ${value("in_flight")} in progress, ${value("workers")} workers, ${value("target")} wanted`);
+    const expected = this.data.series.expected ? `, ${value("expected")} expected where ${value("usual")} are usual` : "";
+    say(this.reading, `${clock(s.start + s.step * i)}: ${value("waiting")} waiting, ${value("in_flight")} in progress${expected}, ${value("workers")} workers, ${value("target")} wanted`);
   }
 
   leave() {

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import pytest
 
-from demo.ports import free_ports
-from demo.processes import Part
-from demo.stack import answers
 from scaler.loop.restore import Due, Restore
 from scaler.policy.decide import decide
 from scaler.policy.decision import Decision
@@ -25,6 +20,7 @@ from scaler.policy.target import Fallback, Rule, Target
 from scaler.prometheus.client import Prometheus, PrometheusError
 from scaler.prometheus.recorded import Grid, Past
 from scaler.prometheus.signals import ALL, FRESH_S, SLOW_S, questions
+from tests.support.recorded_past import recorded_past, series_of
 
 pytestmark = pytest.mark.integration
 
@@ -85,6 +81,7 @@ class Story:
             "in_flight": load[1],
             "idle": float(second % 4),
             "arrival_rate": 0.05 + 0.04 * math.sin(second / 50),
+            "recent_rate": 0.1 + 0.09 * math.sin(second / 20),
             "burstiness": 2.0 + second % 7,
             "mean_duration": 60.0 + second % 11,
             "startup": 90.0 + second % 5,
@@ -108,6 +105,7 @@ class Story:
             in_flight=found["in_flight"],
             idle=found["idle"],
             arrival_rate=found["arrival_rate"],
+            recent_rate=found["recent_rate"],
             burstiness=found["burstiness"],
             mean_duration=found["mean_duration"],
             startup=found["startup"],
@@ -170,16 +168,7 @@ def recorded(story: Story) -> Iterator[str]:
     """The samples in OpenMetrics, one series after the other."""
     target = story.target
     where = f'queue="{target.queue}"'
-    series = {
-        "waiting": f'rabbitmq_queue_messages_ready{{job="exporter",vhost="/",{where}}}',
-        "in_flight": f"autoscaler_jobs_in_flight{{{where}}}",
-        "idle": f'autoscaler_workers{{state="idle",{where}}}',
-        "arrival_rate": f"queue:job_arrivals:rate5m{{{where}}}",
-        "burstiness": f"queue:job_arrivals:dispersion10m{{{where}}}",
-        "mean_duration": f"queue:job_duration_seconds:mean1h{{{where}}}",
-        "startup": f"queue:worker_startup_seconds:mean1h{{{where}}}",
-    }
-    for signal, labelled in series.items():
+    for signal, labelled in series_of(target.queue).items():
         for second in range(LENGTH_S):
             value = story.signals(second).get(signal)
             if value is not None:
@@ -217,37 +206,12 @@ def demand_of_days() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A real one, whose past is written into its store."""
-    folder = tmp_path_factory.mktemp("recall")
-    data = folder / "data"
-    files = {
+    blocks = {
         "seconds": (line for story in STORIES for line in recorded(story)),
         "hours": demand_of_days(),
     }
-    for name, lines in files.items():
-        path = folder / f"{name}.om"
-        path.write_text("\n".join([*lines, "# EOF\n"]))
-        tool = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "-q", str(path), str(data)]
-        subprocess.run(tool, check=True, capture_output=True)
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    (folder / "prometheus.yml").write_text("{}\n")
-    command = [
-        "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--storage.tsdb.path={data}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    part = Part(
-        "prometheus", command, os.environ, folder / "log", lambda: answers(f"{url}/-/ready")
-    )
-    part.start()
-    client = Prometheus(url, timeout_s=60.0)
-    try:
-        part.wait_ready()
+    with recorded_past(tmp_path_factory.mktemp("recall"), blocks) as client:
         yield client
-    finally:
-        client.close()
-        part.stop()
 
 
 def recalled(
@@ -332,7 +296,7 @@ def test_hours_that_prometheus_has_forgotten_come_from_what_was_kept(
 
 
 def test_a_prometheus_that_is_away_is_no_empty_past() -> None:
-    kept = replace(Memory(), at=float(BEGIN), target=7)
+    kept = Memory(at=float(BEGIN), target=7)
     nowhere = Prometheus("http://127.0.0.1:9")
     for target, last in ((Target(), kept), (Target(forecast=True), None)):
         with pytest.raises(PrometheusError, match="not reachable"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,7 +137,7 @@ def test_schedule(crew: Crew, say: Say) -> None:
 def test_forecast() -> None:
     target = Target(forecast=True)
     outlook = Forecast(int(START // 3600), expected=6.0, error=1.0, naive_error=9.0)
-    memory = replace(Memory(at=START, target=1, outlook=outlook), hours=Hours().add(START, 0.0))
+    memory = Memory(at=START, target=1, outlook=outlook, hours=Hours().add(START, 0.0))
     decision, _ = policy.decide(_seen(1, 0, Fleet(1, 1)), memory, target, START + 1)
     text = explain(decision, "")
     assert "6 workers wanted where 1 ran." in text

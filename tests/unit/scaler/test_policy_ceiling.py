@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -159,7 +158,7 @@ def test_a_held_orchestrator_is_not_grown_above_the_maximum() -> None:
 
 
 def test_those_in_place_of_the_unhealthy_are_within_the_ceiling() -> None:
-    memory = replace(remembered(10), replaced=3)
+    memory = remembered(10)._replace(replaced=3)
     assert told(seen(8, unhealthy=3), memory, Target(max_workers=10)).replicas == 10
     assert told(seen(8, unhealthy=3), memory, Target(max_workers=20)).replicas == 13
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import accumulate
 
 import pytest
@@ -21,6 +21,7 @@ from scaler.policy.pools import waited
 from scaler.policy.remember import rebuild, remember
 from scaler.policy.target import Fallback, Priority, Rule, Target
 from scaler.policy.trailing_maxima import Window, peak, push
+from scaler.policy.usual import NOTHING, Load, Usual
 from tests.support.targets import targets
 
 NOW = 1_700_000_000.0
@@ -278,6 +279,14 @@ def test_a_moment_that_lies_ahead_by_itself_is_taken_for_now() -> None:
     assert seen.as_of(NOW) is seen
 
 
+def taught() -> Usual:
+    """Of a minute and a half."""
+    usual = NOTHING
+    for second in range(-90, 0, 10):
+        usual = usual.seen(Load(second % 7, 3.0, 0.5), NOW + second, 60.0)
+    return usual
+
+
 def test_all_that_is_a_time_moves_and_nothing_else() -> None:
     order = Order(at=NOW, order=OrderKind.PAUSE, reason="x", by="me", until=NOW + 60)
     memory = Memory(
@@ -295,17 +304,17 @@ def test_all_that_is_a_time_moves_and_nothing_else() -> None:
         capped_high=9,
         highs=((NOW - 4, 5),),
         lows=((NOW - 3, -2),),
+        usual=taught(),
         hours=Hours(5, (1.0, 2.0), 3.0, 4),
         order=order,
     )
     shifted = memory.shifted(-3600)
-    for each in fields(Memory):
-        before, after = getattr(memory, each.name), getattr(shifted, each.name)
-        timed = each.name not in (
+    for name, before, after in zip(Memory._fields, memory, shifted, strict=True):
+        timed = name not in (
             *("target", "replaced", "busy", "capped_again", "capped_high", "hours", "outlook"),
         )
-        assert (before != after) is timed, each.name
-        assert each.name in marks()
+        assert (before != after) is timed, name
+        assert name in marks()
     assert shifted.wanted == ((NOW - 3607, 5), (NOW - 3600, 2))
     assert shifted.capped_until == NOW - 3550
     assert shifted.shifted(3600) == memory
@@ -336,7 +345,7 @@ def test_hours_go_back_and_forth(steps: list[tuple[int, int]]) -> None:
         hours = hours.add(now, demand)
         hour = now // HOUR_S
         assert hours.last in (hour - 1, hour), "the present hour, or the one that is not over yet"
-        assert hours.count >= 1
+        assert hours.samples >= 1
         assert 0 <= hours.sum <= 9 * len(steps)
         assert len(hours.means) <= 9 * len(steps)
         assert all(mean is None or 0 <= mean <= 9 for mean in hours.means)

@@ -13,7 +13,7 @@ from scaler.policy.explain import reason
 from scaler.policy.memory import Memory, apply_order
 from scaler.policy.observation import Fleet, Known, Observation, Signal, Unknown
 from scaler.policy.orders import Order, OrderKind
-from scaler.policy.staffing import headroom, keep_idle_for, relief
+from scaler.policy.staffing import headroom, keep_idle_for, lasting, relief
 from scaler.policy.target import Fallback, Priority, Rule, Schedule, Target, weights
 
 T0 = 1_700_000_000.0
@@ -279,24 +279,27 @@ def test_the_raw_rule_is_the_query_over_what_one_carries() -> None:
 def test_headroom_is_square_root_staffing_widened_by_bursts() -> None:
     target = Target(headroom=2.0)
     stream = seen(0, 0, 1, arrival_rate=known(0.25), mean_duration=GONE)
-    assert headroom(stream, target, 16.0) == pytest.approx(2 * (0.25 * 16) ** 0.5)
+    endless = lasting(stream, 16.0)
+    assert headroom(stream, target, endless) == pytest.approx(2 * (0.25 * 16) ** 0.5)
     bursts = replace(stream, burstiness=known(9.0))
-    assert headroom(bursts, target, 16.0) == pytest.approx(3 * headroom(stream, target, 16.0))
-    assert headroom(replace(stream, arrival_rate=GONE), target, 16.0) == 0.0
+    assert headroom(bursts, target, endless) == pytest.approx(3 * headroom(stream, target, endless))
+    assert headroom(replace(stream, arrival_rate=GONE), target, endless) == 0.0
 
 
 def test_relief_counts_on_jobs_about_to_end_and_less_when_waiting_is_dear() -> None:
     busy = seen(0, 20, mean_duration=known(100.0))
-    saved = [relief(busy, Target(priority=p), 100.0) for p in Priority]
+    half = lasting(busy, 100.0)
+    saved = [relief(Target(priority=p).weights, 20.0, half) for p in Priority]
     assert saved == pytest.approx([20 * 0.632 * share for share in (1 / 2, 1 / 5, 1 / 11)], 0.01)
-    assert relief(seen(0, 20), Target(), 100.0) == 0.0
+    assert relief(Target().weights, 20.0, lasting(seen(0, 20), 100.0)) == 0.0
 
 
 def test_weights_are_the_newsvendors() -> None:
-    assert weights(1.0) == pytest.approx((1.0, 0.0, 0.5))
+    assert weights(1.0) == pytest.approx((1.0, 0.0, 0.5, 0.5))
     assert weights(4.0).headroom == pytest.approx(0.8416, abs=1e-4)
     assert weights(0.0).headroom == 0.0
-    assert weights(4.0, 1.5).headroom == 1.5
+    assert weights(4.0, 1.5)[1:] == pytest.approx((1.5, 0.2, 0.9332), abs=1e-4)
+    assert weights(4.0, 10.0).covered < 1.0
     assert keep_idle_for(10.0) == pytest.approx(5.82, abs=0.01)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -71,8 +71,8 @@ class Situation:
 KEEPS_UP = ("good", "Keeping up")
 IDLE = ("good", "Nothing to do")
 BEHIND = ("warning", "Behind: 9 jobs wait")
-LOWERED = replace(STEADY, lows=((NOW - 1, -RUNNING),))
-RAISED = replace(STEADY, highs=((NOW - 1, RUNNING),))
+LOWERED = STEADY._replace(lows=((NOW - 1, -RUNNING),))
+RAISED = STEADY._replace(highs=((NOW - 1, RUNNING),))
 SITUATIONS = {
     Limit.PAUSE: Situation(
         seen(9, 0),

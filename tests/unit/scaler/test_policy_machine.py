@@ -215,5 +215,5 @@ def test_remembering_does_not_grow_without_bound(target: Target, past: list[Obse
     memory = Memory()
     for step, observation in enumerate(past * 20):
         now = 10.0 * step
-        memory = replace(remember(observation, memory, target, now), at=now)
+        memory = remember(observation, memory, target, now)._replace(at=now)
     assert len(memory.wanted) <= 40

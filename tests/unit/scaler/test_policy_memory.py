@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -16,7 +16,7 @@ from scaler.policy.orders import Order, OrderKind
 from scaler.policy.remember import rebuild
 from scaler.policy.target import Fallback, Schedule, Target
 
-NAMES = [each.name for each in fields(Memory)]
+NAMES = list(Memory._fields)
 BEGIN = 1_700_000_400.0
 TICK_S = 5.0
 LENGTH = 900
@@ -33,7 +33,7 @@ TARGET = Target.model_validate(
         "max_removed_per_minute": 5,
     }
 )
-OVER = Order(at=BEGIN, order=OrderKind.PAUSE, reason="long over", by="me", until=BEGIN + 1)
+OVER = Order(at=BEGIN - 2, order=OrderKind.PAUSE, reason="over", by="me", until=BEGIN - 1)
 
 
 def observations() -> Iterator[tuple[float, Observation]]:

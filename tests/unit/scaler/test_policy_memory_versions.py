@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ from scaler.policy.decision import Decision
 from scaler.policy.explain import explain
 from scaler.policy.forecast import KEPT_HOURS, Forecast, Hours
 from scaler.policy.limits import Limit
-from scaler.policy.memory import Memory, apply_order, order_at
+from scaler.policy.mean_reversion import Mean, Moments
+from scaler.policy.memory import ADDITIONS, Memory, apply_order, marks, order_at
 from scaler.policy.observation import Fleet, Known, Observation, PoolFleet, Unknown
 from scaler.policy.orders import Order, OrderKind
 from scaler.policy.schedule import Bounds
 from scaler.policy.target import MAX_REPLICAS, Target
+from scaler.policy.usual import Usual
 
 NOW = 1_700_000_000.0
 KEPT: dict[str, Any] = json.loads(Path(__file__).with_name("history_0_1_0.json").read_text())
@@ -41,16 +43,30 @@ WHOLE = Memory(
     capped_high=9,
     highs=((NOW - 4, 5.0),),
     lows=((NOW - 3, -2.0),),
+    usual=Usual(
+        Moments(
+            NOW - 2, 90.0, 4.0, 60.0, 2.5, -0.5, 1.5, True, 0.25, ((NOW - 50, 3.0), (NOW, 4.0))
+        ),
+        Moments(NOW - 2, 90.0, 0.5, 0.0, 0.0, 0.0, 0.5, False, 1.0, ((NOW - 2, 0.5),)),
+        Mean(NOW - 2, 90.0, 2.0),
+    ),
     hours=Hours(472_221, (1.0, None, 2.0), 3.0, 4),
     outlook=Forecast(472_222, 3.0, 0.5, 1.5),
     order=Order(at=NOW, order=OrderKind.PAUSE, reason="a deploy", by=""),
 )
 WINDOWS = ("wanted", "highs", "lows")
-NAMES = [each.name for each in fields(Memory) if each.name != "order"]
+NAMES = [name for name in Memory._fields if name != "order"]
 
 
 def content(memory: Memory = WHOLE) -> dict[str, Any]:
     written: dict[str, Any] = json.loads(json.dumps(memory.to_json()))
+    return written
+
+
+def with_field(name: str, value: object) -> dict[str, Any]:
+    """What was written, with another `value` where it has that field."""
+    written = content()
+    (written[ADDITIONS] if marks()[name].added else written)[name] = value
     return written
 
 
@@ -92,6 +108,7 @@ def test_the_shape_is_that_of_0_1_0_at_every_depth() -> None:
     }
     for memory in (WHOLE, Memory(), Memory(known_at=NOW), apply_order(WHOLE, override)):
         written = content(memory)
+        assert written.pop(ADDITIONS).keys() == {name for name, of in marks().items() if of.added}
         assert written.keys() == older.keys()
         for name, keys in parts.items():
             assert written[name] is None or written[name].keys() == keys
@@ -118,7 +135,7 @@ BROKEN: list[object] = [
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", BROKEN, ids=lambda value: repr(value)[:20])
 def test_a_broken_field_costs_itself_and_is_told(name: str, value: object) -> None:
-    memory, lost = read({**content(), name: value})
+    memory, lost = read(with_field(name, value))
     for other in NAMES:
         if other != name:
             assert getattr(memory, other) == getattr(WHOLE, other)
@@ -130,9 +147,9 @@ def test_a_broken_field_costs_itself_and_is_told(name: str, value: object) -> No
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_missing_field_has_its_default(name: str) -> None:
-    written = content()
-    del written[name]
-    for each in (written, {**written, name: None}):
+    missing = content()
+    del (missing[ADDITIONS] if marks()[name].added else missing)[name]
+    for each in (missing, with_field(name, None)):
         memory, lost = read(each)
         assert not lost
         assert getattr(memory, name) == getattr(Memory(), name)

@@ -16,6 +16,7 @@ import pytest
 from common.errors import ConfigError
 from scaler.loop.history import History
 from scaler.loop.history_file import FILE
+from scaler.policy.memory import ADDITIONS
 
 START = 1_700_000_000.0
 NAME = "video-creator"
@@ -36,7 +37,7 @@ def filled(folder: Path) -> None:
     for number in range(400):
         name = f"{NAME}-{number:03}"
         history.record(name, START, "up", lambda: {"text": "x" * 500}, lambda: {"at": START})
-    history.order(NAME, START, PAUSE, {"pause": PAUSE})
+    history.order(NAME, START, PAUSE, {"pause": PAUSE, ADDITIONS: {"of": "later"}})
     history.close()
 
 
@@ -94,6 +95,7 @@ def kept_aside(folder: Path) -> list[str]:
         bad_page_of("memories"),
         bad_page_of("orders"),
         bad_page_of("identities"),
+        bad_page_of("additions"),
     ],
 )
 def test_what_is_damaged_at_the_start_is_set_aside(
@@ -118,7 +120,7 @@ def test_what_is_damaged_at_the_start_is_set_aside(
     again.close()
 
 
-@pytest.mark.parametrize("table", ["memories", "identities", "decisions"])
+@pytest.mark.parametrize("table", ["memories", "identities", "additions", "decisions"])
 def test_the_pause_outlives_damage_elsewhere(tmp_path: Path, table: str) -> None:
     filled(tmp_path)
     bad_page_of(table)(tmp_path)
@@ -144,7 +146,7 @@ def test_damage_that_is_met_by_a_reader_is_set_aside_too(tmp_path: Path) -> None
     assert history.problem is None
     kept = history.memory(NAME)
     assert kept is not None
-    assert kept.content == {"pause": PAUSE}
+    assert kept.content == {"pause": PAUSE, ADDITIONS: {"of": "later"}}
     history.close()
 
 

@@ -412,7 +412,7 @@ def test_the_loop_spills_over_gives_back_the_dear_and_says_so(
     line = 'autoscaler_pool_replicas{pool="spot",state="running",target="video-creator"} 3.0'
     assert line in metrics
     fleet = Fleet(4, 4, pools=(PoolFleet("reserved", 4),))
-    less = replace(latest.decision, observation=replace(services.observe(TARGET), fleet=fleet))
+    less = latest.decision._replace(observation=replace(services.observe(TARGET), fleet=fleet))
     controller.states()[0].latest = Cycle(less, Applied())
     metrics = generate_latest(controller.metrics.registry).decode()
     assert 'pool="reserved"' in metrics

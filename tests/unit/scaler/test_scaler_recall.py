@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from scaler.loop.containment import Containment, LoopPart
 from scaler.loop.drain import Drains
@@ -90,7 +89,7 @@ def test_it_is_read_once_with_what_was_kept() -> None:
 
 def test_what_was_ordered_and_decided_while_blind_stays() -> None:
     one = state()
-    one.memory = replace(KEPT, at=990.0, target=9, changed_at=960.0, order=PAUSE)
+    one.memory = KEPT._replace(at=990.0, target=9, changed_at=960.0, order=PAUSE)
     recall(rebuilt).complete([one], {"t": look(known=True)}, 1000.0)
     memory = one.memory
     assert (memory.order, memory.target, memory.changed_at, memory.busy) == (PAUSE, 9, 960.0, 3)

@@ -16,7 +16,7 @@ from scaler.simulate.delayed_view import DelayedView, ViewSettings, arrival_stat
 from scaler.simulate.generators import generate
 from scaler.simulate.loads import Generator
 from scaler.simulate.strategies import Keda, KedaSettings
-from scaler.simulate.trace import Trace
+from scaler.simulate.trace import Trace, trace_of
 from scaler.simulate.world import World, WorldSettings
 
 
@@ -177,13 +177,32 @@ def test_missing_scrapes_are_unknown() -> None:
 def test_arrival_statistics_are_the_recording_rules() -> None:
     # 60 arrivals in the last minute of ten, none before.
     arrivals = np.arange(541.0, 601.0)
-    rate, dispersion = arrival_statistics(arrivals, np.array([600.0]))
-    assert rate[0] == pytest.approx(60 / 300)
+    found = arrival_statistics(arrivals, np.array([600.0]))
+    assert found.rates[0] == pytest.approx(60 / 300)
+    assert found.recent_rates[0] == pytest.approx(60 / 60)
     counts = np.array([60] + [0] * 9)
-    assert dispersion[0] == pytest.approx(counts.var() / counts.mean(), rel=1e-6)
+    assert found.dispersions[0] == pytest.approx(counts.var() / counts.mean(), rel=1e-6)
     early = np.arange(1.0, 200.0)
-    assert arrival_statistics(early, np.array([239.0]))[1][0] > 1.0
-    assert arrival_statistics(early, np.array([239.0]), 60.0)[1][0] == 1.0, "too few minutes"
+    assert arrival_statistics(early, np.array([239.0])).dispersions[0] > 1.0
+    few = arrival_statistics(early, np.array([239.0]), 60.0)
+    assert few.dispersions[0] == 1.0, "too few minutes"
+
+
+def test_the_rate_of_the_last_minute_is_as_old_as_the_data() -> None:
+    # Ten a minute at first, then sixty; the data is half a minute old.
+    arrivals = np.concatenate([np.arange(0.0, 600.0, 6.0), np.arange(600.0, 900.0)]) + 0.5
+    made = trace_of("made", arrivals, np.full(len(arrivals), 1.0))
+    ticks = np.array([600.0, 630.0, 660.0, 690.0])
+    view = DelayedView(made, ViewSettings(30.0, data_age_s=30.0), 10.0, ticks, 0)
+    here = world(made, 1)
+    seen = []
+    for _ in ticks:
+        view.sample(here)
+        rate = view.observe(here).recent_rate
+        assert isinstance(rate, Known)
+        assert rate.age_s == 30.0
+        seen.append(rate.value)
+    assert seen == pytest.approx([1 / 6, 1 / 6, 35 / 60, 1.0])
 
 
 # KEDA and the HPA, by the rules of the Kubernetes documentation
