@@ -176,8 +176,9 @@ def test_a_minimum_at_the_load_is_tried_too(rush: Path) -> None:
     assert found["config"]["scaling"]["min_workers"] > 20
 
 
-def test_a_wish_too_far_says_so(trace: Path) -> None:
-    said = call("tune", "--trace", str(trace), "--wish", "hours/day <= 1")
+def test_a_wish_too_far_says_so(tmp_path: Path) -> None:
+    rare = written(tmp_path, [f"{600 * n},40" for n in range(40)])
+    said = call("tune", "--trace", str(rare), "--wish", "hours/day <= 1")
     assert "comes nearest; nothing tried does it" in said
     assert yaml.safe_load(said[said.index("scaling:") :])["scaling"]["min_workers"] == 1
 
