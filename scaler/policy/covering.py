@@ -36,7 +36,7 @@ def covering(busy: int, stays: float, mean: float, dispersion: float, share: flo
     return _covering(
         min(busy, MANY_BUSY + 1),
         int(_STEPS * stays + 0.5),
-        int(_STEPS * log(max(mean, _LEAST) / _LEAST) + 0.5),
+        int(_STEPS * log(mean / _LEAST) + 0.5) if mean > _LEAST else 0,
         int(_STEPS * log(dispersion) + 0.5),
         share,
     )

@@ -18,6 +18,9 @@ MOST_KEPT = 64
 """More values of the past than moments ever hold."""
 # So many values a lag are looked at, or one in so many seconds.
 _SAMPLES, _LONGEST_S = 16, 20.0
+# What has stayed above or below the mean for so many times as long as from one burst to the next in
+# the mean does not come back as it did.
+_STAYS, _MISSED = 2.0, 6.0
 # Values that lie further apart do not tell what was between them.
 _GAP_S = 60.0
 
@@ -63,6 +66,10 @@ class Moments(NamedTuple):
     """How often it has risen through its mean, weighted as the rest."""
     above: bool = False
     """Whether it is above its mean."""
+    turned_at: float = 0.0
+    """Epoch seconds since which it is so."""
+    patience_s: float = 0.0
+    """For so long from then on it may be one of those times."""
     persistence: float = 1.0
     """ρ: which part of a departure from the mean is expected to be left one lag later, 0 to 1."""
     past: Points = ()
@@ -95,23 +102,33 @@ class Moments(NamedTuple):
                 seen = pairs / lag_s
                 left = (min(1.0, max(0.0, covariance / variance)) * seen + prior) / (seen + prior)
         above = value > mean
-        returns = self.returns * decay + (above and not self.above)
+        returns, turned_at, patience_s = self.returns * decay, self.turned_at, self.patience_s
+        if above != self.above:
+            returns, turned_at = returns + above, now
+            if returns > 0.0:
+                patience_s = (_STAYS if above else _MISSED) * weight / returns
+        elif now - turned_at > patience_s:
+            returns = 0.0
         if now - past[-1][0] >= lag_s / _SAMPLES:
             past = (*past, (now, value))
-        return Moments(now, weight, mean, pairs, variance, covariance, returns, above, left, past)
+        return Moments(
+            *(now, weight, mean, pairs, variance, covariance),
+            *(returns, above, turned_at, patience_s, left, past),
+        )
 
     def at_times(self, moved: Callable[[float], float]) -> Moments:
         """With every time in it put to what `moved` makes of it."""
         if not self.past:
             return self
         past = tuple((moved(at), value) for at, value in self.past)
-        return self._replace(at=moved(self.at), past=past)
+        return self._replace(at=moved(self.at), turned_at=moved(self.turned_at), past=past)
 
     def _after_a_gap(self, value: float, now: float) -> Moments:
         """What is not known teaches nothing, and what lies before it fades."""
         left = _faded(now - self.at)
         return self._replace(
             at=now,
+            turned_at=self.turned_at + max(0.0, now - self.at),
             weight=self.weight * left,
             pairs=self.pairs * left,
             returns=self.returns * left,

@@ -106,7 +106,8 @@ def _usual(content: Mapping[str, Any]) -> Usual:
 
 
 def _moments(content: Mapping[str, Any]) -> Moments:
-    weights = {name: _positive(content[name]) for name in ("weight", "pairs", "returns")}
+    names = ("weight", "pairs", "returns", "patience_s")
+    weights = {name: _positive(content[name]) for name in names}
     return Moments(
         at=moment_of(content["at"]),
         **weights,
@@ -114,6 +115,7 @@ def _moments(content: Mapping[str, Any]) -> Moments:
         variance=_positive(content["variance"]),
         covariance=number_of(content["covariance"]),
         above=_flag(content["above"]),
+        turned_at=moment_of(content["turned_at"]),
         persistence=min(1.0, _positive(content["persistence"])),
         past=_past(content["past"]),
     )

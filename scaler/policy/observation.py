@@ -32,7 +32,7 @@ class Unknown:
 Signal = Known | Unknown
 
 
-_NOT_ASKED = Unknown("it was not asked", "")
+NOT_ASKED = Unknown("it was not asked", "")
 
 
 def value_of(signal: Signal) -> float | None:
@@ -157,7 +157,7 @@ class Observation:
     fleet: Fleet | None
     """None when the orchestrator did not answer."""
     fleet_error: str = ""
-    recent_rate: Signal = _NOT_ASKED
+    recent_rate: Signal = NOT_ASKED
     """Jobs a second, over one minute: sees at once what grows, and takes every burst for it."""
     extra: tuple[tuple[str, Signal], ...] = ()
     """Further named inputs (forecast, raw query) that some policies read."""
@@ -184,7 +184,7 @@ class Observation:
         """What `to_json` wrote."""
         found = {name: _signal_from_json(one) for name, one in content["inputs"].items()}
         # Versions up to 0.1.0 did not ask for it.
-        signals = {"recent_rate": _NOT_ASKED, **found}
+        signals = {"recent_rate": NOT_ASKED, **found}
         return cls(
             **{name: signals[name] for name in _MEASURED},
             fleet=None if content["fleet"] is None else _fleet_from_json(content["fleet"]),

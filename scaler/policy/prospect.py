@@ -25,6 +25,10 @@ _LEAST_RETURNS = 2.0
 _MOST_SKEW = 1.0
 # Beyond this quantile the expansion is none any more: fewer would be wanted for more demand.
 _FURTHEST = 3.0
+# So many expected arrivals count half as whole jobs.
+_FEW_ARRIVALS = 0.5
+# What is left of that below this part is not worth the asking.
+_HARDLY_ANY = 0.01
 # From so many expected arrivals on the normal distribution does, and it costs less to ask it.
 _MANY_ARRIVALS = 40.0
 
@@ -56,7 +60,7 @@ def prospect(
     weights, there, moments = target.weights, lasting(observation, horizon_s), usual.demand
     demand, rate = load.demand, load.rate
     # The nearer the maximum, the sooner somebody waits for whoever ends a job.
-    spare = max(0.0, 1.0 - demand / high) if high else 0.0
+    spare = 1.0 - demand / high if demand < high else 0.0
     saved = spare * relief(weights, load.busy, there)
     spread = dispersion(observation)
     # ρ² is the share of rates' variance that lasts.
@@ -69,17 +73,24 @@ def prospect(
     part = min(1.0, moments.persistence / _LASTS)
     # Who ends is part of why demand goes back: the less of it lasts, the less is saved besides.
     saved = part * saved - grown
-    net = -saved
+    net = by_root = normal - saved
+    measured = unshrunk
     if rate is not None and weights.headroom > 0.0:
-        net = _net(_arriving(rate, usual, there), spread, load, there, weights, saved=saved)
-    net += (1.0 - spare) * max(0.0, normal - saved - net)
-    # In this order nothing is lost by rounding where all of it is counted on.
-    expected = demand - (1.0 - part) * (demand - moments.mean)
+        arriving = _arriving(rate, usual, there)
+        few = 1.0 - part * part * _several(arriving)
+        if few > _HARDLY_ANY:
+            by_jobs = _by_jobs(arriving, spread, load, there, weights, saved=saved)
+            measured = max(unshrunk, demand + by_jobs)
+            net += few * (by_jobs - by_root)
+            if net < by_root:
+                net += (1.0 - spare) * (by_root - net)
+    if part >= 1.0:
+        return Prospect(demand + net, measured, moments.mean, demand)
+    expected = moments.mean + part * (demand - moments.mean)
     wanted = expected + part * net
-    if part < 1.0:
-        variance = moments.variance * (1.0 - moments.persistence * moments.persistence)
-        wanted += (1.0 - part) * _residual(weights.headroom, wanted, variance)
-    return Prospect(wanted, max(unshrunk, demand + net), moments.mean, expected)
+    variance = moments.variance * (1.0 - moments.persistence * moments.persistence)
+    wanted += (1.0 - part) * _residual(weights.headroom, wanted, variance)
+    return Prospect(wanted, measured, moments.mean, expected)
 
 
 def _arriving(rate: float, usual: Usual, there: Lasting) -> float:
@@ -96,7 +107,14 @@ def _arriving(rate: float, usual: Usual, there: Lasting) -> float:
     return max(0.0, usually + unusual * there.present_s)
 
 
-def _net(
+def _several(arriving: float) -> float:
+    """How far these are too many to ask for whole jobs, 0 to 1: they come in clusters, of which
+    their distribution within one horizon knows little, and the square root leaves more room."""
+    cubed = (arriving / _FEW_ARRIVALS) * (arriving / _FEW_ARRIVALS) * (arriving / _FEW_ARRIVALS)
+    return 1.0 - 1.0 / (1.0 + cubed)
+
+
+def _by_jobs(
     arriving: float, spread: float, load: Load, there: Lasting, weights: Weights, *, saved: float
 ) -> float:
     """Workers beyond demand for what arrives, less those `saved` by what ends: whole jobs, while

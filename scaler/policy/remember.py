@@ -8,7 +8,14 @@ from math import ceil, inf
 from scaler.policy.ceiling import busy_workers
 from scaler.policy.forecast import HOUR_S, forecast
 from scaler.policy.memory import Memory, order_at
-from scaler.policy.observation import Known, Observation, Unknown, believed, value_of
+from scaler.policy.observation import (
+    NOT_ASKED,
+    Known,
+    Observation,
+    Unknown,
+    believed,
+    value_of,
+)
 from scaler.policy.prospect import Prospect, prospect
 from scaler.policy.schedule import Bounds, bounds
 from scaler.policy.staffing import (
@@ -67,7 +74,7 @@ def looked_ahead(
     if fresh and observation.fleet is not None:
         # With nothing remembered, the fleet that is found may have been needed a moment ago.
         wanted = max(wanted, observation.fleet.running - observation.fleet.unhealthy)
-    if ceil(min(ahead.lasting, MAX_REPLICAS + 1)) > high:
+    if ahead.lasting > high:
         memory = _capped(memory, target, high, now, horizon)
     usual = memory.usual
     if _is_left_alone(observation, memory, now):
@@ -105,19 +112,18 @@ def moved(
     ones; `known_at` where everything was known."""
     known_at = memory.known_at if known_at is None else known_at
     before = number if memory.target is None else memory.target
-    highs, lows = memory.highs, memory.lows
     if target.max_added_per_minute is not None or target.max_removed_per_minute is not None:
         # The number before held until now.
-        highs = push(highs, now, max(number, before), MINUTE_S)
-        lows = push(lows, now, -min(number, before), MINUTE_S)
+        memory = memory._replace(
+            highs=push(memory.highs, now, max(number, before), MINUTE_S),
+            lows=push(memory.lows, now, -min(number, before), MINUTE_S),
+        )
     return memory._replace(
         at=now,
         target=number,
         replaced=replaced,
         changed_at=memory.changed_at if before == number else now,
         known_at=known_at,
-        highs=highs,
-        lows=lows,
     )
 
 
@@ -156,13 +162,10 @@ def rebuild(
 def unknown_signal(observation: Observation, target: Target) -> tuple[str, Unknown] | None:
     """The first signal that the target's rule cannot do without and that is unknown, by name."""
     if target.policy is Rule.RAW:
-        named = dict(observation.extra)
-        needed = [("query", named.get("query", Unknown("it was not asked", "")))]
-    elif target.policy is Rule.PLAN:
-        needed = [("waiting", observation.waiting)]
-    else:
-        needed = [("waiting", observation.waiting), ("in_flight", observation.in_flight)]
-    for name, signal in needed:
+        query = dict(observation.extra).get("query", NOT_ASKED)
+        return ("query", query) if isinstance(query, Unknown) else None
+    for name in ("waiting",) if target.policy is Rule.PLAN else ("waiting", "in_flight"):
+        signal = getattr(observation, name)
         if isinstance(signal, Unknown):
             return name, signal
     return None

@@ -28,7 +28,7 @@ def bounds(knobs: Knobs, now: float) -> Bounds:
     """The bounds at `now` (epoch seconds). Of overlapping windows the highest number holds."""
     low, high = knobs.min_workers, knobs.max_workers
     if not knobs.schedules:
-        return Bounds(low, high, "", "")
+        return _always(low, high)
     minute = int(min(max(now, _EARLIEST), _LATEST) // 60)
     active = [one for one in knobs.schedules if is_open(one, minute)]
     low_by = high_by = ""
@@ -41,6 +41,11 @@ def bounds(knobs: Knobs, now: float) -> Bounds:
     if low > high:
         high, high_by = low, low_by
     return Bounds(low, high, low_by, high_by)
+
+
+@lru_cache(maxsize=4096)
+def _always(low: int, high: int) -> Bounds:
+    return Bounds(low, high, "", "")
 
 
 # Cron knows no seconds, so the answer is good for the whole minute.

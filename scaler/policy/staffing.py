@@ -69,7 +69,9 @@ def dispersion(observation: Observation) -> float:
     """IDC: the variance of the number of arrivals over its mean, 1 to 30; 1 while unknown."""
     low, high = _BURSTINESS
     spread = observation.burstiness
-    return min(max(spread.value, low), high) if isinstance(spread, Known) else low
+    if not isinstance(spread, Known) or spread.value <= low:
+        return low
+    return min(spread.value, high)
 
 
 def headroom(observation: Observation, target: Target, there: Lasting) -> float:

@@ -30,8 +30,10 @@ class Load(NamedTuple):
     @classmethod
     def of(cls, waiting: float, in_flight: float, rate: float | None) -> Load:
         """Of these jobs, as many as can be reckoned with."""
-        demand = min(waiting + in_flight, _MOST_JOBS)
-        return cls(demand, min(in_flight, _MOST_JOBS), rate)
+        demand = waiting + in_flight
+        if demand > _MOST_JOBS:
+            return cls(_MOST_JOBS, min(in_flight, _MOST_JOBS), rate)
+        return cls(demand, in_flight, rate)
 
 
 class Usual(NamedTuple):

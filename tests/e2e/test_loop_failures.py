@@ -91,6 +91,7 @@ def test_bad_job_is_parked_with_its_field_and_the_next_is_done(
     raw = body if isinstance(body, bytes) else json.dumps(dialogue(job_id or "x") | body).encode()
     loop.broker.publish([raw, dialogue(good)])
     loop.done([good])
+    until(lambda: loop.broker.depth("video-queue.dead") == 1, "one parked message")
     parked = loop.broker.drain("video-queue.dead")
     assert [message for _, message in parked] == [raw]
     headers = parked[0][0]

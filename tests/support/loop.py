@@ -153,13 +153,14 @@ class Loop:
     # Doing
 
     def rest(self, timeout_s: float = 90) -> None:
-        """Wait until one idle worker is left and nothing is to do."""
+        """Wait until nothing is to do, and no more idle workers are left than are wanted."""
 
         def at_rest() -> bool:
             states = [str(worker.status) for worker in self.workers()]
-            return states == ["idle"] and self.broker.depth("video-queue") == 0
+            wanted = self.target()
+            return states == ["idle"] * wanted and self.broker.depth("video-queue") == 0
 
-        until(at_rest, "one idle worker", timeout_s=timeout_s)
+        until(at_rest, "as many idle workers as are wanted", timeout_s=timeout_s)
 
     def done(self, job_ids: Sequence[str], timeout_s: float = 150) -> None:
         """Wait until each job is done."""

@@ -87,6 +87,28 @@ def test_one_burst_is_no_series_and_a_series_is_one() -> None:
     assert taught(Moments(), [7.0] * 400).persistence == 1.0, "what never moves is as it was"
 
 
+def test_a_series_that_stays_away_is_over_and_a_new_one_is_learnt_anew() -> None:
+    """Of bursts every hundred seconds; twenty looks are one of those."""
+    series = taught(Moments(), bursts(20))
+    assert taught(series, [0.0] * 110).returns > 2.0, "one that is late may still come"
+    over = taught(series, [0.0] * 135)
+    assert over.returns == 0.0
+    assert taught(over, bursts(2)).returns < 2.0
+    assert taught(over, bursts(4)).returns > 2.0
+
+
+def test_a_burst_that_stays_is_none_of_the_series() -> None:
+    series = taught(Moments(), bursts(20))
+    assert taught(series, [60.0] * 36).returns > 2.0
+    assert taught(series, [60.0] * 46).returns == 0.0
+
+
+def test_an_hour_in_which_nothing_was_known_ends_no_series() -> None:
+    series = taught(Moments(), bursts(20))
+    after = series.add(0.0, series.at + 1800.0, LAG_S, 0.0)
+    assert taught(after, bursts(1)).returns > 2.0
+
+
 def test_what_was_not_known_teaches_nothing_and_what_is_older_fades() -> None:
     moments = taught(Moments(), bursts(20))
     after = moments.add(60.0, moments.at + 600.0, LAG_S, 0.0)
@@ -168,7 +190,21 @@ WEIGHED = st.one_of(
 @st.composite
 def usuals(draw: st.DrawFn, *, persistence: st.SearchStrategy[float]) -> Usual:
     demand, rate = (
-        Moments(NOW, 3600.0, draw(mean), 3600.0, draw(NUMBERS) ** 2, 0.0, 5.0, True, draw(part))
+        Moments(
+            *(
+                NOW,
+                3600.0,
+                draw(mean),
+                3600.0,
+                draw(NUMBERS) ** 2,
+                0.0,
+                5.0,
+                True,
+                NOW,
+                60.0,
+                draw(part),
+            )
+        )
         for mean, part in ((NUMBERS, persistence), (st.floats(0.0, 5.0), st.floats(0.0, 1.0)))
     )
     return NOTHING._replace(
@@ -281,6 +317,31 @@ def test_a_series_is_met_by_fewer_than_come_and_its_ebb_by_more() -> None:
     assert ProposalKind.USUAL not in dict(first[3].proposals)
 
 
+def test_once_the_series_is_over_the_fleet_goes_back_to_the_minimum() -> None:
+    target = Target(max_workers=100, service="s")
+    decision, memory = decide(look(0, 0), Memory(), target, NOW)
+    for second in range(5, 3600, 5):
+        jobs = max(0, 40 - second % 120)
+        seen = look(max(0, jobs - 12), min(jobs, 12), rate=known(0.33))
+        decision, memory = decide(seen, memory, target, NOW + second)
+    assert (decision.replicas or 0) > 1, "the next burst is counted on"
+    for second in range(3600, 4440, 5):
+        decision, memory = decide(look(0, 0, rate=known(0.0)), memory, target, NOW + second)
+    assert decision.replicas == 1
+
+
+def test_jobs_that_go_on_for_longer_than_a_burst_have_a_worker_each() -> None:
+    target, memory = Target(max_workers=100, service="s"), Memory()
+    for second in range(0, 3600, 5):
+        jobs = max(0, 40 - second % 120)
+        seen = look(max(0, jobs - 12), min(jobs, 12), rate=known(0.33))
+        decision, memory = decide(seen, memory, target, NOW + second)
+    for second in range(3600, 3900, 5):
+        seen = look(60, 12, rate=known(0.2), mean_duration=GONE)
+        decision, memory = decide(seen, memory, target, NOW + second)
+    assert (decision.replicas or 0) >= 72
+
+
 def test_where_nothing_comes_back_every_decision_is_the_former_rules() -> None:
     rule, memory, target = FormerRule(4.0, 1, 100), Memory(), Target(max_workers=100, service="s")
     for second in range(0, 7200, 5):
@@ -326,7 +387,7 @@ def test_a_roll_out_teaches_nothing() -> None:
     ],
 )
 def test_the_explanation_says_what_is_counted_on(waiting: int, said: str) -> None:
-    moments = Moments(NOW, 3600.0, 25.0, 3600.0, 400.0, 0.0, 5.0, True, 0.45 * 0.83)
+    moments = Moments(NOW, 3600.0, 25.0, 3600.0, 400.0, 0.0, 5.0, True, NOW, 60.0, 0.45 * 0.83)
     memory = Memory(at=NOW, target=20, usual=NOTHING._replace(demand=moments))
     decision, _ = decide(look(waiting, 5), memory, Target(max_workers=1000), NOW + 5)
     explanation = explain(decision, "")

@@ -205,7 +205,8 @@ def test_a_clock_that_is_stepped_moves_it(by: float) -> None:
     for before, after in ((last.demand, moved.demand), (last.rate, moved.rate)):
         assert after.at == before.at + by
         assert after.past == tuple((at + by, value) for at, value in before.past)
-        assert after._replace(at=before.at, past=before.past) == before
+        assert after.turned_at == before.turned_at + by
+        assert after._replace(at=before.at, turned_at=before.turned_at, past=before.past) == before
     assert moved.busy == last.busy._replace(at=last.busy.at + by)
 
 
