@@ -74,7 +74,7 @@ def prospect(
     # Who ends is part of why demand goes back: the less of it lasts, the less is saved besides.
     saved = part * saved - grown
     net = by_root = normal - saved
-    measured = unshrunk
+    few, measured = 0.0, unshrunk
     if rate is not None and weights.headroom > 0.0:
         arriving = _arriving(rate, usual, there)
         few = 1.0 - part * part * _several(arriving)
@@ -85,7 +85,9 @@ def prospect(
             if net < by_root:
                 net += (1.0 - spare) * (by_root - net)
     if part >= 1.0:
-        return Prospect(demand + net, measured, moments.mean, demand)
+        # Where nothing of it applies it is the same to the last digit.
+        wanted = demand + net if few > _HARDLY_ANY else unshrunk
+        return Prospect(wanted, measured, moments.mean, demand)
     expected = moments.mean + part * (demand - moments.mean)
     wanted = expected + part * net
     variance = moments.variance * (1.0 - moments.persistence * moments.persistence)

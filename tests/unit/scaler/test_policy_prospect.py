@@ -258,6 +258,17 @@ def test_where_all_of_it_lasts_it_is_the_rule_as_it_was(
     assert expected(seen, usual, target, high=high).wanted == _as_it_was(seen, target, high)
 
 
+@ENDLESS
+@given(LOOKS, usuals(persistence=st.floats(0.9, 1.0)), WEIGHED, st.integers(1, 400))
+def test_where_all_of_it_lasts_and_many_arrive_it_is_so_for_every_weight(
+    seen: Observation, usual: Usual, target: Target, high: int
+) -> None:
+    many = usual._replace(rate=usual.rate._replace(weight=0.0))
+    rushed = replace(seen, arrival_rate=known(50.0), mean_duration=known(300.0))
+    found = expected(rushed, many, target, high=high)
+    assert found.wanted == found.lasting == _as_it_was(rushed, target, high)
+
+
 def _as_it_was(seen: Observation, target: Target, high: int) -> float:
     """D + z·sqrt(IDC·λ·E[min(d, h)]) − R, written out."""
     waiting, busy, rate, spread, mean, startup = (
