@@ -10,6 +10,7 @@ from typing import Protocol
 
 from tests.support.fault_proxy import FaultProxy, Spoiled
 from tests.support.matrix import FLAPPING
+from tests.support.waiting import until
 
 _DISK_BYTES = 8 << 20
 
@@ -154,8 +155,13 @@ class LoopDisk(contextlib.ExitStack):
         if self._full:
             (self.folder / "filler").unlink()
         else:
-            _run("umount", str(self.folder))
+            # Between fork and exec another thread's child has every file of this process open.
+            until(self._unmounted, "the disk let go")
             self._mount()
+
+    def _unmounted(self) -> bool:
+        done = subprocess.run(["umount", str(self.folder)], check=False, capture_output=True)
+        return done.returncode == 0
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.folder))
