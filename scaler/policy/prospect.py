@@ -112,8 +112,9 @@ def _arriving(rate: float, usual: Usual, there: Lasting) -> float:
 def _several(arriving: float) -> float:
     """How far these are too many to ask for whole jobs, 0 to 1: they come in clusters, of which
     their distribution within one horizon knows little, and the square root leaves more room."""
-    cubed = (arriving / _FEW_ARRIVALS) * (arriving / _FEW_ARRIVALS) * (arriving / _FEW_ARRIVALS)
-    return 1.0 - 1.0 / (1.0 + cubed)
+    few = arriving / _FEW_ARRIVALS
+    # No power: that overflows where a product is infinite.
+    return 1.0 - 1.0 / (1.0 + few * few * few)
 
 
 def _by_jobs(
